@@ -1,0 +1,20 @@
+//! thalweg runs loss-landscape studies declared in TOML, incremental to the action.
+//!
+//! ```text
+//! manifest ──▶ plan ──▶ schedule ──▶ execute ──▶ store ──▶ report
+//! ```
+//!
+//! The runner ([`manifest`], [`key`], [`plan`], [`schedule`], [`execute`], [`store`], [`event`], [`report`]) knows no
+//! machine learning; the science ([`ml`], [`plot`]) knows no cache. They meet in one folder, [`stages`].
+
+pub mod event;
+pub mod execute;
+pub mod key;
+pub mod manifest;
+pub mod ml;
+pub mod plan;
+pub mod plot;
+pub mod report;
+pub mod schedule;
+pub mod stages;
+pub mod store;
