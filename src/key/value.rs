@@ -1,0 +1,126 @@
+//! Canonical values: what a parameter is once the way it was written no longer matters.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// A parameter's value. Tables are sorted; `1` and `1.0`, and `0` and `-0`, are one value.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// No value.
+    Null,
+    /// A truth value.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A finite number.
+    Float(f64),
+    /// Text.
+    Text(String),
+    /// An ordered list.
+    List(Vec<Value>),
+    /// A table, by name.
+    Table(BTreeMap<String, Value>),
+}
+
+impl Value {
+    /// The canonical value of anything that serialises.
+    ///
+    /// # Panics
+    /// If it does not serialise to JSON, which for parameters is a bug: maps have text keys and numbers are checked to be finite.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Self {
+        let json = serde_json::to_value(value).expect("invariant: parameters serialise");
+        serde_json::from_value(json).expect("invariant: JSON values are canonical values")
+    }
+
+    /// The typed value behind it.
+    ///
+    /// # Errors
+    /// If it is not a `T`; the message says what was expected.
+    pub fn to<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_value(serde_json::to_value(self)?)
+    }
+
+    /// Feeds it to a hasher: a tag, a length where there is one, the content. Numbers without a fraction are integers.
+    pub(super) fn feed(&self, hasher: &mut blake3::Hasher) {
+        match self {
+            Self::Null => feed(hasher, b'n', &[]),
+            Self::Bool(value) => feed(hasher, b'b', &[u8::from(*value)]),
+            Self::Integer(value) => feed(hasher, b'i', &value.to_le_bytes()),
+            Self::Float(value) => match whole(*value) {
+                Some(integer) => feed(hasher, b'i', &integer.to_le_bytes()),
+                None => feed(hasher, b'f', &value.to_bits().to_le_bytes()),
+            },
+            Self::Text(value) => feed(hasher, b't', value.as_bytes()),
+            Self::List(values) => {
+                feed(hasher, b'l', &(values.len() as u64).to_le_bytes());
+                values.iter().for_each(|value| value.feed(hasher));
+            }
+            Self::Table(entries) => {
+                feed(hasher, b'm', &(entries.len() as u64).to_le_bytes());
+                for (name, value) in entries {
+                    feed(hasher, b't', name.as_bytes());
+                    value.feed(hasher);
+                }
+            }
+        }
+    }
+}
+
+/// A tag, the content's length, the content: no two sequences of these run together.
+pub(super) fn feed(hasher: &mut blake3::Hasher, tag: u8, content: &[u8]) {
+    hasher.update(&[tag]).update(&(content.len() as u64).to_le_bytes()).update(content);
+}
+
+/// The integer that a float is, where it is one that a float holds exactly.
+fn whole(value: f64) -> Option<i64> {
+    (value.trunc() == value && value.abs() <= 9_007_199_254_740_992.0).then_some(value as i64)
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        let number = |value: &Self| match value {
+            Self::Float(float) => whole(*float).map_or(Err(float.to_bits()), Ok),
+            Self::Integer(integer) => Ok(*integer),
+            _ => Err(0),
+        };
+        match (self, other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Bool(a), Self::Bool(b)) => a == b,
+            (Self::Integer(_) | Self::Float(_), Self::Integer(_) | Self::Float(_)) => number(self) == number(other),
+            (Self::Text(a), Self::Text(b)) => a == b,
+            (Self::List(a), Self::List(b)) => a == b,
+            (Self::Table(a), Self::Table(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => write!(f, "none"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Integer(value) => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value}"),
+            Self::Text(value) => write!(f, "{value:?}"),
+            Self::List(values) => {
+                write!(f, "[")?;
+                for (i, value) in values.iter().enumerate() {
+                    write!(f, "{}{value}", if i == 0 { "" } else { ", " })?;
+                }
+                write!(f, "]")
+            }
+            Self::Table(entries) => {
+                write!(f, "{{")?;
+                for (i, (name, value)) in entries.iter().enumerate() {
+                    write!(f, "{}{name} = {value}", if i == 0 { " " } else { ", " })?;
+                }
+                write!(f, "{}}}", if entries.is_empty() { "" } else { " " })
+            }
+        }
+    }
+}
