@@ -126,6 +126,9 @@ impl Record {
 pub trait Records {
     /// The record under `key`, if there is a whole one.
     fn record(&self, key: &Key) -> Option<Record>;
+
+    /// The bytes of an output, if they are there and whole; nothing is made again for it.
+    fn bytes(&self, output: &Output) -> Option<Vec<u8>>;
 }
 
 #[cfg(test)]
