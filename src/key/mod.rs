@@ -23,16 +23,18 @@
 //! | titles, labels, colours, where only numbers are made | they are the plot's parameters, not the trace's |
 //!
 //! Reading order: `digest`, `value` (canonical values), `sorts` (identity, horizon, execution), `fingerprint` (the one walk, the
-//! visitor that hashes and the one that explains), `record`.
+//! visitor that hashes and the one that explains), `record`, `inputs`.
 
 mod digest;
 mod fingerprint;
+mod inputs;
 mod record;
 mod sorts;
 mod value;
 
 pub use digest::{Digest, Key, ParseDigestError};
 pub use fingerprint::{Change, Explanation, Fingerprint, Level, Line, Visitor};
+pub use inputs::{Input, Inputs, Outputs};
 pub use record::{Arithmetic, Context, Output, Record, RecordError, Records};
 pub use sorts::{Execution, Horizon, Identity, Sort, Walk};
 pub use value::Value;

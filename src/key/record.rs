@@ -56,6 +56,9 @@ pub struct Context {
     /// For each input, the key of the action that made it, where one did.
     #[serde(default)]
     pub makers: BTreeMap<String, Key>,
+    /// For each input that is a file of the user's, where it was: to make the record again, never to find it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, std::path::PathBuf>,
 }
 
 /// What was produced under a key.
@@ -138,7 +141,7 @@ mod tests {
     fn record() -> Record {
         let arithmetic = Arithmetic { backend: "cpu".into(), features: "avx2".into() };
         let context =
-            Context { seconds: 0.25, machine: "m".into(), program: "0".into(), arithmetic, makers: BTreeMap::new() };
+            Context { seconds: 0.25, machine: "m".into(), program: "0".into(), arithmetic, makers: BTreeMap::new(), files: BTreeMap::new() };
         let outputs = [("loss", &b"0.5"[..]), ("theta", &[0xff; 2000])];
         let outputs = outputs.into_iter().map(|(name, bytes)| (name.to_owned(), Output::of(bytes))).collect();
         Record::new(Fingerprint::action("epoch", 1).position("epoch", 2), outputs, context)

@@ -1,0 +1,59 @@
+//! One short function per verb, and the only place that names the runner and the stages together. What is printed is handed to the
+//! writers that `main` gives; nothing here prints by itself.
+//!
+//! Reading order: `project` (which folder, which manifest), `world` (what planning asks), `run`, `results`, `inspect` (plan, check,
+//! explain, graph, show), `cache`, `exit`.
+
+mod cache;
+mod exit;
+mod inspect;
+mod project;
+mod results;
+mod run;
+mod world;
+
+pub use exit::{Exit, Problem};
+
+use std::io::Write;
+
+use crate::cli::{Cli, Verb};
+use crate::{manifest, stages};
+
+/// Where words go.
+pub struct Streams<'a> {
+    /// What was asked for: events, plans as JSON, graphs.
+    pub out: &'a mut (dyn Write + Send),
+    /// Words for people.
+    pub err: &'a mut (dyn Write + Send),
+    /// Whether `err` is a terminal.
+    pub terminal: bool,
+    /// Whether words are coloured.
+    pub coloured: bool,
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// What is to be said to the user, with its exit code.
+pub fn execute(cli: Cli, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
+    match cli.verb {
+        Verb::Run(args) => run::run(&args, streams),
+        Verb::Plan(args) => inspect::plan(&args, streams),
+        Verb::Check(args) => inspect::check(&args, streams),
+        Verb::Explain(args) => inspect::explain(&args, streams),
+        Verb::Graph(args) => inspect::graph(&args, streams),
+        Verb::Show(args) => inspect::show(&args, streams),
+        Verb::New(args) => project::new(&args.path, streams),
+        Verb::Cache(args) => cache::care(&args, streams),
+        Verb::Schema(args) => {
+            let kinds = stages::kinds();
+            if args.markdown {
+                write!(streams.out, "{}", manifest::reference_page(&kinds))?;
+            } else {
+                writeln!(streams.out, "{:#}", manifest::schema(&kinds))?;
+            }
+            Ok(Exit::Done)
+        }
+        Verb::Guard => Ok(Exit::Guard(crate::execute::guard::guard_main())),
+    }
+}

@@ -1,0 +1,47 @@
+//! What planning asks, answered by the store and by the last run.
+
+use std::path::{Path, PathBuf};
+
+use crate::key::{Digest, Key, Output, Record, Records};
+use crate::plan::World;
+use crate::store::{Root, Store};
+
+/// The store, the last run of this study and profile, and the device that the command line asks for.
+pub struct Here<'a> {
+    /// The store.
+    pub store: &'a Store,
+    /// What the last run reached.
+    pub last: Root,
+    /// The folder that the manifest's paths are relative to.
+    pub root: PathBuf,
+    /// `--device`.
+    pub device: String,
+}
+
+impl Records for Here<'_> {
+    fn record(&self, key: &Key) -> Option<Record> {
+        Records::record(self.store, key)
+    }
+
+    fn bytes(&self, output: &Output) -> Option<Vec<u8>> {
+        Records::bytes(self.store, output)
+    }
+}
+
+impl World for Here<'_> {
+    fn digest_file(&self, path: &Path) -> Option<Digest> {
+        self.store.digest_file(&self.root.join(path)).ok()
+    }
+
+    fn last(&self, instance: &str) -> Option<Key> {
+        self.last.stages.get(instance).copied()
+    }
+
+    fn device(&self) -> &str {
+        &self.device
+    }
+
+    fn backend(&self) -> &'static str {
+        "cpu"
+    }
+}

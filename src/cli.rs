@@ -1,0 +1,223 @@
+//! The command line, as clap sees it, and the only place where the environment is read.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs loss-landscape studies declared in TOML, incremental to the action.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Colour in what is written for people.
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
+    pub color: Colour,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a study: whatever is stale, and nothing else.
+    Run(RunArgs),
+    /// Say what a run would do, and why; runs nothing.
+    Plan(PlanArgs),
+    /// Check a manifest; reads no cache and runs nothing.
+    Check(StudyArgs),
+    /// Say what a stage's key is made of, and what changed since it last ran.
+    Explain(ExplainArgs),
+    /// Print the graph of stages in Graphviz' language, or as text.
+    Graph(GraphArgs),
+    /// Show what a stage has made, or what a record holds.
+    Show(ShowArgs),
+    /// Write a first manifest that runs as it is.
+    New(NewArgs),
+    /// Look after the cache.
+    Cache(CacheArgs),
+    /// Print the JSON Schema of manifests, or the reference page of all kinds.
+    Schema(SchemaArgs),
+    /// The process that commands run under; started by a run, not by people.
+    #[command(name = "__guard", hide = true)]
+    Guard,
+}
+
+/// Which study.
+#[derive(Clone, Debug, Args)]
+pub struct StudyArgs {
+    /// The manifest.
+    pub manifest: PathBuf,
+    /// Which size of the study: `smoke`, `small`, `paper`, or one that the manifest declares.
+    #[arg(long, default_value = "small")]
+    pub profile: String,
+    /// Change a value for this run: `stage.train.epochs=20`.
+    #[arg(long = "set", value_name = "STAGE.FIELD=VALUE")]
+    pub sets: Vec<String>,
+    /// The cache [default: `cache` in the project's root].
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// The results [default: `results` in the project's root].
+    #[arg(long, value_name = "DIR")]
+    pub results: Option<PathBuf>,
+    /// Where to compute: `auto`, `cpu`, `cuda`, `cuda:0`; stages that name a device keep theirs.
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+}
+
+/// How to run a study.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// The study.
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// Only these stages and what they need: `trace`, or one instance, `trace[model=mlp]`.
+    pub stages: Vec<String>,
+    /// How many actions run side by side on the CPU [default: its cores].
+    #[arg(long, short)]
+    pub jobs: Option<usize>,
+    /// Write events to the standard output, one JSON object a line.
+    #[arg(long, value_enum)]
+    pub events: Option<Events>,
+    /// Say more: fresh stages and single actions.
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+/// The form of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Events {
+    /// JSON lines.
+    Jsonl,
+}
+
+/// How to plan.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// The study.
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// Only these stages and what they need.
+    pub stages: Vec<String>,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to explain.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// The study.
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// Only these stages.
+    pub stages: Vec<String>,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to print the graph.
+#[derive(Clone, Debug, Args)]
+pub struct GraphArgs {
+    /// The study.
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// `dot` for Graphviz, `text` for a terminal.
+    #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
+    pub format: GraphFormat,
+}
+
+/// The forms of a graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// Graphviz.
+    Dot,
+    /// Indented text.
+    Text,
+}
+
+/// What to show.
+#[derive(Clone, Debug, Args)]
+pub struct ShowArgs {
+    /// The study.
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// A stage instance, or the first digits of a key.
+    pub what: String,
+    /// One output of it, written out as it is.
+    pub output: Option<String>,
+}
+
+/// What to begin with.
+#[derive(Clone, Debug, Args)]
+pub struct NewArgs {
+    /// The manifest to write, such as `pipelines/mine.toml`.
+    pub path: PathBuf,
+}
+
+/// Which care the cache is to have.
+#[derive(Clone, Debug, Args)]
+pub struct CacheArgs {
+    /// The cache [default: `cache` in the project's root].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub cache: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: CacheVerb,
+}
+
+/// The verbs of `cache`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum CacheVerb {
+    /// Count records and bytes, by kind of action.
+    Stats,
+    /// Read every blob and record and compare it with its digest; damaged ones are set aside.
+    Verify,
+    /// Remove bytes that can be made again; what is cheap to make again per byte goes first.
+    Gc(GcArgs),
+}
+
+/// What gc may remove.
+#[derive(Clone, Debug, Args)]
+pub struct GcArgs {
+    /// Remove until no more than this is left: `500MB`, `2GiB`.
+    #[arg(long, value_name = "SIZE")]
+    pub max_size: Option<String>,
+    /// Keep every blob made by this kind of action; may be given several times.
+    #[arg(long, value_name = "KIND")]
+    pub keep: Vec<String>,
+    /// Also remove blobs that a study's last run reaches; they are made again when needed.
+    #[arg(long)]
+    pub reached: bool,
+    /// Show the plan and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Which description.
+#[derive(Clone, Debug, Args)]
+pub struct SchemaArgs {
+    /// Print the reference page of all kinds in Markdown instead.
+    #[arg(long)]
+    pub markdown: bool,
+}
+
+/// Whether words for people are coloured, given whether they go to a terminal.
+pub fn coloured(choice: Colour, terminal: bool) -> bool {
+    match choice {
+        Colour::Always => true,
+        Colour::Never => false,
+        Colour::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    }
+}

@@ -1,0 +1,205 @@
+//! What a stage sees while it runs: its inputs, `call` and `map`, progress, the wish to stop.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use super::{Action, Caller, Engine, Failure, Source};
+use crate::event::Event;
+use crate::key::{Input, Inputs, Output, Outputs, Record};
+
+/// Where a copy of an output is put for people.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Below `results/<study>/`.
+    Result(PathBuf),
+    /// Below the folder that the manifest's paths are relative to.
+    Project(PathBuf),
+}
+
+/// A stage's work, with its parameters.
+pub trait Work: Send + Sync {
+    /// Does the work by calling actions.
+    ///
+    /// # Errors
+    /// Why there is no result.
+    fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure>;
+
+    /// Which outputs are copied out for people, and where; `instance` names files of stages that have several instances.
+    fn places(&self, instance: &str) -> Vec<(String, Place)> {
+        let _ = instance;
+        Vec::new()
+    }
+}
+
+/// What a running stage sees.
+pub struct StageContext<'a> {
+    engine: &'a Engine,
+    caller: &'a Caller,
+    inputs: &'a Inputs,
+    done: AtomicU64,
+    total: AtomicU64,
+    unit: Mutex<String>,
+}
+
+impl<'a> StageContext<'a> {
+    /// The context of one run of one stage.
+    pub fn new(engine: &'a Engine, caller: &'a Caller, inputs: &'a Inputs) -> Self {
+        let (done, total) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { engine, caller, inputs, done, total, unit: Mutex::new(String::new()) }
+    }
+
+    /// The stage instance's name.
+    pub fn name(&self) -> &str {
+        &self.caller.stage
+    }
+
+    /// The backend that was resolved for this stage: `cpu` or `cuda`.
+    pub fn backend(&self) -> &str {
+        &self.caller.backend
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        self.engine
+    }
+
+    /// The one upstream instance behind a reference.
+    ///
+    /// # Panics
+    /// If the manifest gave none, which its checks rule out.
+    pub fn input(&self, field: &str) -> &Input {
+        self.inputs(field).first().unwrap_or_else(|| panic!("invariant: `{field}` refers to a stage"))
+    }
+
+    /// All upstream instances behind a reference; none where it was left out.
+    pub fn inputs(&self, field: &str) -> &[Input] {
+        self.inputs.get(field).map_or(&[], Vec::as_slice)
+    }
+
+    /// The bytes of an output, made again where they are gone.
+    ///
+    /// # Errors
+    /// [`Failure::Absent`] where only the stage that made them can do so.
+    pub fn read(&self, output: &Output) -> Result<Vec<u8>, Failure> {
+        match self.engine.read_kept(output) {
+            Err(Failure::Absent(output)) => {
+                self.engine.ensure(&Source::Kept(output.clone()))?;
+                self.engine.read_kept(&output)
+            }
+            other => other,
+        }
+    }
+
+    /// Keeps bytes that the stage itself made of its actions' outputs: an index, a table.
+    ///
+    /// # Errors
+    /// If the store cannot keep them.
+    pub fn keep(&self, bytes: &[u8]) -> Result<Output, Failure> {
+        Ok(self.engine.store().put(bytes)?)
+    }
+
+    /// One action's record, found or made.
+    ///
+    /// # Errors
+    /// Why it has none.
+    pub fn call(&self, action: Action) -> Result<Record, Failure> {
+        let mut records = self.engine.perform(self.caller, &[action])?;
+        Ok(records.remove(0))
+    }
+
+    /// The records of independent actions, in their order; as many run side by side as there are places.
+    ///
+    /// # Errors
+    /// The first failure; what was finished is kept.
+    pub fn map(&self, actions: Vec<Action>) -> Result<Vec<Record>, Failure> {
+        let groups = actions.into_iter().map(|action| vec![action]).collect();
+        Ok(self.map_groups(groups)?.into_iter().flatten().collect())
+    }
+
+    /// As [`map`](Self::map), for groups whose missing actions run together under one lease.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map).
+    pub fn map_groups(&self, groups: Vec<Vec<Action>>) -> Result<Vec<Vec<Record>>, Failure> {
+        self.each(groups, |group| {
+            let records = self.engine.perform(self.caller, &group)?;
+            self.advance(group.len() as u64);
+            Ok(records)
+        })
+    }
+
+    /// Runs `work` on every item, side by side where there are places, and returns the results in the items' order.
+    /// For work that is a chain of calls, such as the blocks of one descent.
+    ///
+    /// # Errors
+    /// The first failure; no further item is begun after it.
+    pub fn each<I: Send, T: Send>(
+        &self,
+        items: Vec<I>,
+        work: impl Fn(I) -> Result<T, Failure> + Sync,
+    ) -> Result<Vec<T>, Failure> {
+        let workers = self.engine.places(self.backend()).min(items.len());
+        if workers <= 1 {
+            return items.into_iter().map(work).collect();
+        }
+        let results: Vec<Mutex<Option<Result<T, Failure>>>> = items.iter().map(|_| Mutex::new(None)).collect();
+        let items: Vec<Mutex<Option<I>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let lock = "invariant: no item is worked on twice";
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    while !failed.load(Ordering::Relaxed) {
+                        let i = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(item) = items.get(i).and_then(|item| item.lock().expect(lock).take()) else { break };
+                        let result = work(item);
+                        failed.fetch_or(result.is_err(), Ordering::Relaxed);
+                        *results[i].lock().expect(lock) = Some(result);
+                    }
+                });
+            }
+        });
+        let mut values = Vec::with_capacity(results.len());
+        let mut unfinished = false;
+        for result in results {
+            match result.into_inner().expect(lock) {
+                Some(result) => values.push(result?),
+                None => unfinished = true,
+            }
+        }
+        if unfinished { Err(Failure::Interrupted) } else { Ok(values) }
+    }
+
+    /// Says how many units there are in all, and what they are called; may be called again as more become known.
+    pub fn expect(&self, total: u64, unit: &str) {
+        self.total.store(total, Ordering::Relaxed);
+        unit.clone_into(&mut self.unit.lock().expect("invariant: nothing panics with the unit in hand"));
+        self.report();
+    }
+
+    /// Says that so many more units are done.
+    pub fn advance(&self, units: u64) {
+        self.done.fetch_add(units, Ordering::Relaxed);
+        self.report();
+    }
+
+    fn report(&self) {
+        let unit = self.unit.lock().expect("invariant: nothing panics with the unit in hand").clone();
+        if unit.is_empty() {
+            return;
+        }
+        let (done, total) = (self.done.load(Ordering::Relaxed), Some(self.total.load(Ordering::Relaxed)));
+        self.engine.events().emit(Event::StageProgress { stage: self.name().to_owned(), done, total, unit });
+    }
+
+    /// Something a person should know that stops nothing.
+    pub fn warn(&self, message: impl Into<String>) {
+        self.engine.events().emit(Event::Warning { stage: Some(self.name().to_owned()), message: message.into() });
+    }
+
+    /// Whether the run is to stop.
+    pub fn cancelled(&self) -> bool {
+        self.engine.cancel().raised()
+    }
+}

@@ -1,0 +1,91 @@
+//! Why a stage is stale: typed, with the old and the new, against the record that this stage last had.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::World;
+use crate::key::{Change, Fingerprint, Value};
+use crate::manifest::Study;
+
+/// One reason.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+pub enum Reason {
+    /// It has not run in this study and profile.
+    NeverRan,
+    /// It ran before and nothing differs, but its record is gone from the cache.
+    RecordGone,
+    /// An ingredient of its key differs.
+    Changed {
+        /// The declared stage.
+        stage: String,
+        /// What differs.
+        change: Change,
+        /// Where the manifest says so: `fig3.toml:14:10`.
+        origin: Option<String>,
+        /// For an input: the instance that makes it.
+        upstream: Option<String>,
+    },
+}
+
+impl Reason {
+    /// Why instance `i`, which would have `fingerprint`, is stale.
+    pub(super) fn find(study: &Study, i: usize, fingerprint: &Fingerprint, world: &dyn World) -> Vec<Self> {
+        let instance = &study.instances[i];
+        let Some(last) = world.last(&instance.name) else { return vec![Self::NeverRan] };
+        let Some(record) = world.record(&last) else { return vec![Self::RecordGone] };
+        let changes = fingerprint.changes_since(&record.fingerprint);
+        if changes.is_empty() {
+            return vec![Self::RecordGone];
+        }
+        let reason = |change: Change| {
+            let origin = match &change {
+                Change::Param { name, .. } => instance.origins.get(name).cloned(),
+                _ => None,
+            };
+            let upstream = match &change {
+                Change::Input { name, .. } => maker(study, i, name),
+                _ => None,
+            };
+            Self::Changed { stage: instance.stage.clone(), change, origin, upstream }
+        };
+        changes.into_iter().map(reason).collect()
+    }
+}
+
+/// The instance behind an input such as `from.states` or `layers#2.table`.
+fn maker(study: &Study, i: usize, input: &str) -> Option<String> {
+    let (place, _) = input.rsplit_once('.')?;
+    let (field, n) = place.split_once('#').unwrap_or((place, "0"));
+    let edge = study.instances[i].inputs.iter().find(|edge| edge.field == field)?;
+    let upstream = *edge.upstream.get(n.parse::<usize>().ok()?)?;
+    Some(study.instances[upstream].name.clone())
+}
+
+fn or_default(value: Option<&Value>) -> String {
+    value.map_or_else(|| "default".to_owned(), Value::to_string)
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Changed { stage, change, origin, upstream } = self else {
+            return write!(f, "{}", if *self == Self::NeverRan { "never ran" } else { "its record is gone" });
+        };
+        match change {
+            Change::Kind { old, new } => write!(f, "stage {stage} is of kind {new}, was {old}")?,
+            Change::Version { kind, old, new } => write!(f, "kind {kind} is version {new}, was {old}")?,
+            Change::Param { name, old, new } => {
+                let (old, new) = (or_default(old.as_ref()), or_default(new.as_ref()));
+                write!(f, "stage.{stage}.{name}: {old} → {new}")?;
+            }
+            Change::Input { name, old, new } => match (name.strip_prefix("file "), upstream, old, new) {
+                (Some(file), ..) => write!(f, "file `{file}` changed")?,
+                (None, Some(upstream), Some(_), Some(_)) => write!(f, "{upstream} gave other bytes ({name})")?,
+                (None, _, None, _) => write!(f, "input {name} is new")?,
+                (None, ..) => write!(f, "input {name} changed")?,
+            },
+        }
+        origin.as_ref().map_or(Ok(()), |origin| write!(f, " at {origin}"))
+    }
+}

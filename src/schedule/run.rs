@@ -1,0 +1,316 @@
+//! The runner's loop, and one run of one stage.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::time::Instant;
+
+use super::{Ready, State};
+use crate::event::Event;
+use crate::execute::{Caller, Engine, Failure, Source, StageContext, Work};
+use crate::key::{Context, Fingerprint, Inputs, Key, Output, Outputs, Record};
+use crate::manifest::Study;
+use crate::plan::{Graph, Reason, Resolved, World, inputs_of, resolve};
+use crate::store::Lookup;
+
+/// How often a stage is begun again because bytes it reads vanished.
+const ATTEMPTS: usize = 5;
+
+/// Everything that a run of a study needs.
+pub struct Schedule<'a> {
+    study: &'a Study,
+    works: &'a [Arc<dyn Work>],
+    wanted: Vec<usize>,
+    engine: &'a Engine,
+    world: &'a (dyn World + Sync),
+    jobs: usize,
+    done: Vec<OnceLock<Done>>,
+}
+
+/// What is known of a stage that is through.
+struct Done {
+    key: Key,
+    backend: &'static str,
+    inputs: Inputs,
+    outputs: Outputs,
+}
+
+/// A stale stage on its way.
+struct Queued {
+    place: usize,
+    fingerprint: Fingerprint,
+    backend: &'static str,
+    inputs: Inputs,
+    reason: String,
+}
+
+/// How one stage ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The instance, by its index in the study.
+    pub instance: usize,
+    /// Its final state, or the state it was in when the run was interrupted.
+    pub state: State,
+    /// Whether it ran, rather than being found.
+    pub ran: bool,
+    /// Its key, where it is known.
+    pub key: Option<Key>,
+    /// Why it ran, failed or was skipped.
+    pub reason: String,
+    /// What it made.
+    pub outputs: Outputs,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Every wanted stage, upstream first.
+    pub stages: Vec<Ended>,
+    /// Whether it was interrupted.
+    pub interrupted: bool,
+    /// Whether the cache or the machine failed, and how.
+    pub machine: Option<String>,
+}
+
+impl Outcome {
+    /// Whether a stage failed by its own fault.
+    pub fn failed(&self) -> bool {
+        self.stages.iter().any(|stage| stage.state == State::Failed)
+    }
+}
+
+impl<'a> Schedule<'a> {
+    /// A schedule of the `wanted` instances; `works[i]` is the work of instance `i`. At most `jobs` stages run side by side.
+    pub fn new(
+        (study, works): (&'a Study, &'a [Arc<dyn Work>]),
+        wanted: Vec<usize>,
+        engine: &'a Engine,
+        world: &'a (dyn World + Sync),
+        jobs: usize,
+    ) -> Self {
+        let done = wanted.iter().map(|_| OnceLock::new()).collect();
+        Self { study, works, wanted, engine, world, jobs: jobs.max(1), done }
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self) -> Outcome {
+        let mut ready = Ready::new(&Graph::new(self.study).above(&self.wanted));
+        let mut ended: Vec<Ended> = self.wanted.iter().map(|&instance| Ended::not_yet(instance)).collect();
+        let mut outcome = Outcome::default();
+        let mut queue = VecDeque::new();
+        let mut running = 0;
+        let (ends, ending) = mpsc::channel();
+        std::thread::scope(|scope| {
+            loop {
+                let going_on = !self.engine.cancel().raised() && outcome.machine.is_none();
+                while going_on && let Some(place) = ready.next() {
+                    match self.look_up(place) {
+                        None => drop(ready.set(place, State::Done)),
+                        Some(queued) => {
+                            ended[place].reason.clone_from(&queued.reason);
+                            ready.set(place, State::Queued);
+                            queue.push_back(queued);
+                        }
+                    }
+                }
+                while going_on && running < self.jobs && let Some(queued) = queue.pop_front() {
+                    ready.set(queued.place, State::Running);
+                    running += 1;
+                    let ends = ends.clone();
+                    scope.spawn(move || {
+                        let place = queued.place;
+                        let result = self.run_stage(queued);
+                        // The receiver lives until every stage has ended.
+                        let _ = ends.send((place, result));
+                    });
+                }
+                if running == 0 {
+                    break;
+                }
+                let (place, result) = ending.recv().expect("invariant: a running stage sends its end");
+                running -= 1;
+                self.settle(place, result, (&mut ready, &mut ended), &mut outcome);
+            }
+        });
+        outcome.interrupted |= self.engine.cancel().raised();
+        for (place, ended) in ended.iter_mut().enumerate() {
+            ended.state = ready.state(place);
+            if let Some(done) = self.done[place].get() {
+                ended.key = Some(done.key);
+                ended.outputs.clone_from(&done.outputs);
+            }
+        }
+        outcome.stages = ended;
+        outcome
+    }
+
+    fn settle(
+        &self,
+        place: usize,
+        result: Result<(), Failure>,
+        (ready, ended): (&mut Ready, &mut [Ended]),
+        outcome: &mut Outcome,
+    ) {
+        match result {
+            Ok(()) => {
+                ended[place].ran = true;
+                ready.set(place, State::Done);
+            }
+            Err(Failure::Interrupted) => outcome.interrupted = true,
+            Err(failure) => {
+                let stage = self.name(place).to_owned();
+                let message = failure.to_string();
+                self.engine.events().emit(Event::StageFailed { stage: stage.clone(), message: message.clone() });
+                if !matches!(failure, Failure::Work(_)) {
+                    outcome.machine.get_or_insert(message.clone());
+                }
+                ended[place].reason = message;
+                for skipped in ready.set(place, State::Failed) {
+                    ended[skipped].reason = format!("{stage} failed");
+                    let (skipped, because) = (self.name(skipped).to_owned(), stage.clone());
+                    self.engine.events().emit(Event::StageSkipped { stage: skipped, because });
+                }
+            }
+        }
+    }
+
+    fn name(&self, place: usize) -> &str {
+        &self.study.instances[self.wanted[place]].name
+    }
+
+    fn place_of(&self, instance: usize) -> usize {
+        self.wanted.binary_search(&instance).expect("invariant: what a wanted stage needs is wanted")
+    }
+
+    /// Finds the record of a stage whose upstream is done, or says what is to run.
+    fn look_up(&self, place: usize) -> Option<Queued> {
+        let i = self.wanted[place];
+        let instance = &self.study.instances[i];
+        let outputs = |upstream| self.done[self.place_of(upstream)].get().map(|done| &done.outputs);
+        let inputs = inputs_of(self.study, i, outputs).expect("invariant: what is above a ready stage is done");
+        match resolve(instance, &inputs, self.world) {
+            Resolved::Fresh { record, backend } => {
+                let (stage, kind) = (instance.name.clone(), instance.kind.name().to_owned());
+                self.engine.events().emit(Event::StageFresh { stage, kind, key: record.key });
+                let done = Done { key: record.key, backend, inputs, outputs: record.outputs };
+                assert!(self.done[place].set(done).is_ok(), "invariant: a stage is done once");
+                None
+            }
+            Resolved::Stale { fingerprint, backend } => {
+                let reasons = Reason::find(self.study, i, &fingerprint, self.world);
+                let reason = reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                Some(Queued { place, fingerprint, backend, inputs, reason })
+            }
+        }
+    }
+
+    /// Runs one stage and writes its record.
+    fn run_stage(&self, queued: Queued) -> Result<(), Failure> {
+        let Queued { place, fingerprint, backend, inputs, reason } = queued;
+        let (stage, kind) = (self.name(place).to_owned(), fingerprint.kind.clone());
+        self.engine.events().emit(Event::StageStarted { stage: stage.clone(), kind: kind.clone(), reason });
+        let start = Instant::now();
+        let caller = Caller { stage: stage.clone(), backend: backend.to_owned(), ..Caller::default() };
+        let outputs = self.work(place, &inputs, &caller)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let record = self.commit(fingerprint, outputs, &caller, seconds)?;
+        let (hit, ran) = (caller.hit.load(Ordering::Relaxed), caller.ran.load(Ordering::Relaxed));
+        self.engine.events().emit(Event::StageFinished { stage, kind, key: record.key, seconds, hit, ran });
+        let done = Done { key: record.key, backend, inputs, outputs: record.outputs };
+        assert!(self.done[place].set(done).is_ok(), "invariant: a stage is done once");
+        Ok(())
+    }
+
+    /// Does a stage's work; bytes that it finds gone are made again by the stage above that made them.
+    fn work(&self, place: usize, inputs: &Inputs, caller: &Caller) -> Result<Outputs, Failure> {
+        for _ in 0..ATTEMPTS {
+            let context = StageContext::new(self.engine, caller, inputs);
+            let work = &self.works[self.wanted[place]];
+            let result = catch_unwind(AssertUnwindSafe(|| work.run(&context)));
+            match result.unwrap_or_else(|panic| Err(Failure::Work(bug(&*panic)))) {
+                Err(Failure::Absent(output)) => self.make_again(&output)?,
+                result => return result,
+            }
+        }
+        Err(Failure::Machine(format!("inputs of `{}` vanish as fast as they are made again", caller.stage)))
+    }
+
+    /// Makes the bytes of a stage's output again: by the action that made them, or by running that stage once more, whose actions
+    /// are all found.
+    ///
+    /// # Errors
+    /// If it cannot be done, or gives other bytes.
+    pub fn make_again(&self, output: &Output) -> Result<(), Failure> {
+        match self.engine.ensure(&Source::Kept(output.clone())) {
+            Err(Failure::Absent(_)) => {}
+            result => return result,
+        }
+        let makes = |place: &usize| {
+            let done = self.done[*place].get();
+            done.is_some_and(|done| done.outputs.values().any(|made| made.digest == output.digest))
+        };
+        let Some(place) = (0..self.wanted.len()).find(makes) else {
+            let digest = output.digest.short();
+            return Err(Failure::Machine(format!("the bytes of `{digest}` are gone and no stage of this study makes them")));
+        };
+        let done = self.done[place].get().expect("invariant: it was just seen");
+        let (kind, stage) = (&self.study.instances[self.wanted[place]].kind, self.name(place).to_owned());
+        let (digest, name) = (output.digest, kind.name().to_owned());
+        self.engine.events().emit(Event::Remade { digest, kind: name, key: done.key });
+        let caller = Caller { stage, backend: done.backend.to_owned(), ..Caller::default() };
+        let again = self.work(place, &done.inputs, &caller)?;
+        if again.values().any(|made| made.digest == output.digest) {
+            return Ok(());
+        }
+        let stage = &caller.stage;
+        Err(Failure::Machine(format!("`{stage}` was run again for bytes that were gone, and gave others")))
+    }
+
+    /// The bytes of an output of a stage that is done, made again where they are gone.
+    ///
+    /// # Errors
+    /// If they cannot be.
+    pub fn bytes(&self, output: &Output) -> Result<Vec<u8>, Failure> {
+        for _ in 0..ATTEMPTS {
+            match self.engine.store().read(output)? {
+                Some(bytes) => return Ok(bytes),
+                None => self.make_again(output)?,
+            }
+        }
+        Err(Failure::Machine(format!("the bytes of `{}` vanish as fast as they are made again", output.digest.short())))
+    }
+
+    fn commit(
+        &self,
+        fingerprint: Fingerprint,
+        outputs: Outputs,
+        caller: &Caller,
+        seconds: f64,
+    ) -> Result<Record, Failure> {
+        let (key, kind) = (fingerprint.key(), fingerprint.kind.clone());
+        let used = std::mem::take(&mut *caller.used.lock().unwrap_or_else(PoisonError::into_inner));
+        self.engine.store().write_list(&key, &used)?;
+        let waiting = || self.engine.events().emit(Event::Waiting { kind: kind.clone(), key });
+        match self.engine.store().reserve(&key, &|| self.engine.cancel().raised(), &waiting)? {
+            Lookup::Hit(record) => Ok(record),
+            Lookup::Miss(reservation) => {
+                let context: Context = self.engine.bare_context(seconds);
+                Ok(reservation.commit(Vec::new(), |_| Record::new(fingerprint, outputs, context))?)
+            }
+        }
+    }
+}
+
+impl Ended {
+    fn not_yet(instance: usize) -> Self {
+        let outputs = Outputs::new();
+        Self { instance, state: State::Wanted, ran: false, key: None, reason: String::new(), outputs }
+    }
+}
+
+/// What a panic said; it names the invariant.
+fn bug(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    format!("a bug in thalweg: {}", text.unwrap_or("panicked"))
+}
