@@ -7,6 +7,7 @@
 
 pub mod data;
 mod error;
+pub mod optim;
 pub mod rng;
 
 pub use error::{Error, Result};
