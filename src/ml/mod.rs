@@ -9,5 +9,6 @@ pub mod data;
 mod error;
 pub mod optim;
 pub mod rng;
+pub mod statistics;
 
 pub use error::{Error, Result};
