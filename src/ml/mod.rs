@@ -7,6 +7,7 @@
 
 pub mod data;
 mod error;
+pub mod params;
 pub mod rng;
 
 pub use error::{Error, Result};
