@@ -7,7 +7,9 @@
 
 pub mod data;
 mod error;
+pub mod ops;
 pub mod params;
 pub mod rng;
+pub mod tape;
 
 pub use error::{Error, Result};
