@@ -7,6 +7,11 @@
 
 pub mod data;
 mod error;
+pub mod ops;
+pub mod optim;
+pub mod params;
 pub mod rng;
+pub mod statistics;
+pub mod tape;
 
 pub use error::{Error, Result};

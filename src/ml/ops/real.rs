@@ -1,0 +1,120 @@
+//! Reading and making tensors on the CPU, and the dispatch on dtype.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, Range};
+
+use candle_core::{DType, Device, Storage, StorageRef, Tensor, WithDType};
+
+use crate::ml::{Error, Result};
+
+/// A floating-point type of tensors: f32 or f64.
+pub(super) trait Real: WithDType {
+    /// The hyperbolic tangent, the same bits on every machine.
+    fn tanh(self) -> Self;
+}
+
+impl Real for f32 {
+    fn tanh(self) -> Self {
+        libm::tanhf(self)
+    }
+}
+
+impl Real for f64 {
+    fn tanh(self) -> Self {
+        libm::tanh(self)
+    }
+}
+
+/// The values of a contiguous CPU tensor, locked for reading.
+pub(super) struct Read<'a, T> {
+    storage: StorageRef<'a>,
+    range: Range<usize>,
+    dtype: PhantomData<T>,
+}
+
+impl<'a, T: Real> Read<'a, T> {
+    /// Lock `tensor` for reading.
+    pub(super) fn of(tensor: &'a Tensor, operation: &'static str) -> Result<Self> {
+        let (storage, layout) = tensor.storage_and_layout();
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            return Err(shape(operation, "contiguous tensors", &[tensor]));
+        };
+        if tensor.dtype() != T::DTYPE {
+            return Err(Error::Shape {
+                operation,
+                expected: format!("tensors of one dtype, `{}`", T::DTYPE.as_str()),
+                found: format!("`{}`", tensor.dtype().as_str()),
+            });
+        }
+        if !matches!(&*storage, Storage::Cpu(_)) {
+            return Err(no_kernel(operation, tensor.device()));
+        }
+        Ok(Self { storage, range: start..end, dtype: PhantomData })
+    }
+}
+
+impl<T: Real> Deref for Read<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match &*self.storage {
+            Storage::Cpu(storage) => match T::cpu_storage_as_slice(storage) {
+                Ok(values) => &values[self.range.clone()],
+                Err(_) => unreachable!("the dtype was checked when the tensor was locked"),
+            },
+            _ => unreachable!("the device was checked when the tensor was locked"),
+        }
+    }
+}
+
+/// A CPU tensor that takes over `values`.
+pub(super) fn tensor<T: Real>(values: Vec<T>, dims: &[usize]) -> Result<Tensor> {
+    Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
+}
+
+/// Which kernel a tensor calls for.
+pub(super) enum Kernel {
+    F32,
+    F64,
+}
+
+/// The CPU kernel for `tensor`.
+pub(super) fn kernel(tensor: &Tensor, operation: &'static str) -> Result<Kernel> {
+    match (tensor.device(), tensor.dtype()) {
+        (Device::Cpu, DType::F32) => Ok(Kernel::F32),
+        (Device::Cpu, DType::F64) => Ok(Kernel::F64),
+        (Device::Cpu, other) => Err(Error::Shape {
+            operation,
+            expected: "`f32` or `f64`".to_owned(),
+            found: format!("`{}`", other.as_str()),
+        }),
+        (device, _) => Err(no_kernel(operation, device)),
+    }
+}
+
+fn no_kernel(operation: &'static str, device: &Device) -> Error {
+    Error::Setting(format!("`{operation}` has no kernel for {:?}, only for the CPU", device.location()))
+}
+
+/// The error of operands whose shapes do not go together.
+pub(super) fn shape(operation: &'static str, expected: impl Into<String>, found: &[&Tensor]) -> Error {
+    let found = found.iter().map(|tensor| format!("{:?}", tensor.dims())).collect::<Vec<_>>().join(" and ");
+    Error::Shape { operation, expected: expected.into(), found }
+}
+
+/// Run a body that is generic over `T: Real` for the dtype of a CPU tensor.
+macro_rules! dispatch {
+    ($operation:expr, $tensor:expr, $t:ident => $body:expr) => {
+        match $crate::ml::ops::real::kernel($tensor, $operation)? {
+            $crate::ml::ops::real::Kernel::F32 => {
+                type $t = f32;
+                $body
+            }
+            $crate::ml::ops::real::Kernel::F64 => {
+                type $t = f64;
+                $body
+            }
+        }
+    };
+}
+pub(super) use dispatch;

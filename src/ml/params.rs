@@ -1,0 +1,426 @@
+//! θ and its fixed order: a flat vector with the names and shapes that PyTorch gives to its parts.
+//!
+//! A part is a view of the flat tensor and copies nothing. Encoded as safetensors, the bytes are a function of names,
+//! shapes and values alone.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use super::{Error, Result};
+
+/// One named part of θ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// PyTorch's name, such as `layer1.0.conv1.weight`.
+    pub name: String,
+    /// PyTorch's shape, such as `[out, in, height, width]`.
+    pub shape: Vec<usize>,
+    /// Where it starts in the flat vector.
+    pub offset: usize,
+}
+
+impl Part {
+    /// Number of its elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The fixed order of θ: its parts one after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    parts: Vec<Part>,
+    len: usize,
+}
+
+impl Layout {
+    /// The layout of these (name, shape) in this order.
+    pub fn new(parts: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
+        let mut layout = Self::default();
+        for (name, shape) in parts {
+            let part = Part { name, shape, offset: layout.len };
+            layout.len += part.len();
+            layout.parts.push(part);
+        }
+        layout
+    }
+
+    /// The parts in order.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// N, the number of all elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no parameter.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Part `index` of a flat vector of shape `(N,)`, in the part's own shape. Copies nothing.
+    ///
+    /// # Errors
+    /// If `flat` is not a contiguous vector of N elements.
+    pub fn view(&self, flat: &Tensor, index: usize) -> Result<Tensor> {
+        self.check(flat)?;
+        let part = &self.parts[index];
+        Ok(flat.narrow(0, part.offset, part.len())?.reshape(part.shape.as_slice())?)
+    }
+
+    /// That `flat` is a contiguous vector of N elements.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if it is not.
+    pub fn check(&self, flat: &Tensor) -> Result<()> {
+        if flat.dims() == [self.len] && flat.is_contiguous() {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            operation: "layout",
+            expected: format!("a contiguous vector of {} elements", self.len),
+            found: format!("{:?}", flat.dims()),
+        })
+    }
+}
+
+/// A point of parameter space: a flat tensor of shape `(N,)`, f32 or f64, and the layout that names its parts.
+#[derive(Clone, Debug)]
+pub struct Theta {
+    layout: Arc<Layout>,
+    flat: Tensor,
+}
+
+impl Theta {
+    /// θ from its flat tensor.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless `flat` is a contiguous f32 or f64 vector of N elements.
+    pub fn new(layout: Arc<Layout>, flat: Tensor) -> Result<Self> {
+        layout.check(&flat)?;
+        check_dtype(flat.dtype())?;
+        Ok(Self { layout, flat })
+    }
+
+    /// θ from f64 values, rounded to `dtype`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there are N values; [`Error::Setting`] for a dtype other than f32 and f64.
+    pub fn from_vec(layout: Arc<Layout>, values: Vec<f64>, dtype: DType, device: &Device) -> Result<Self> {
+        Self::new(layout, flat_from_vec(values, dtype, device)?)
+    }
+
+    /// The fixed order.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// The flat tensor, `(N,)`.
+    pub fn flat(&self) -> &Tensor {
+        &self.flat
+    }
+
+    /// N, the number of parameters.
+    pub fn len(&self) -> usize {
+        self.layout.len()
+    }
+
+    /// Whether there is no parameter.
+    pub fn is_empty(&self) -> bool {
+        self.layout.is_empty()
+    }
+
+    /// f32 or f64.
+    pub fn dtype(&self) -> DType {
+        self.flat.dtype()
+    }
+
+    /// Part `index` in its own shape. Copies nothing.
+    ///
+    /// # Errors
+    /// None for a θ made by this module; candle's, passed on.
+    pub fn view(&self, index: usize) -> Result<Tensor> {
+        self.layout.view(&self.flat, index)
+    }
+
+    /// All values in order, exact.
+    ///
+    /// # Errors
+    /// candle's, passed on.
+    pub fn to_vec_f64(&self) -> Result<Vec<f64>> {
+        flat_to_vec(&self.flat)
+    }
+
+    /// The same point in another dtype; from f64 to f32 the values are rounded.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a dtype other than f32 and f64.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        check_dtype(dtype)?;
+        Ok(Self { layout: Arc::clone(&self.layout), flat: self.flat.to_dtype(dtype)? })
+    }
+
+    /// The point (1 − t)·a + t·b of the line through `a` and `b`, computed in f64 and rounded once; exact at t = 0 and 1.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the two have different layouts or dtypes.
+    pub fn interpolate(a: &Self, b: &Self, t: f64) -> Result<Self> {
+        let (from, to) = a.with(b)?;
+        let values = from.iter().zip(&to).map(|(x, y)| (1.0 - t) * x + t * y).collect();
+        Self::from_vec(Arc::clone(&a.layout), values, a.dtype(), a.flat.device())
+    }
+
+    /// The Euclidean distance ‖a − b‖, summed in f64 in order.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the two have different layouts or dtypes.
+    pub fn distance(a: &Self, b: &Self) -> Result<f64> {
+        let (from, to) = a.with(b)?;
+        Ok(from.iter().zip(&to).map(|(x, y)| (x - y) * (x - y)).sum::<f64>().sqrt())
+    }
+
+    /// The Euclidean norm ‖θ‖, summed in f64 in order.
+    ///
+    /// # Errors
+    /// candle's, passed on.
+    pub fn norm(&self) -> Result<f64> {
+        Ok(self.to_vec_f64()?.iter().map(|x| x * x).sum::<f64>().sqrt())
+    }
+
+    /// The safetensors file of this point, under PyTorch's names.
+    ///
+    /// # Errors
+    /// candle's or safetensors', passed on.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let bytes = little_endian(&self.flat)?;
+        let width = self.dtype().size_in_bytes();
+        let parts = self.layout.parts.iter().map(|part| {
+            let range = part.offset * width..(part.offset + part.len()) * width;
+            (part.name.as_str(), part.shape.clone(), &bytes[range])
+        });
+        serialize(parts, self.dtype())
+    }
+
+    /// The point that a safetensors file holds, in the file's dtype.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the file is malformed, or if its names, shapes or dtypes are not those of `layout`.
+    pub fn decode(layout: Arc<Layout>, bytes: &[u8], device: &Device) -> Result<Self> {
+        let file = SafeTensors::deserialize(bytes).map_err(|error| data(error.to_string()))?;
+        let mut flat = Vec::new();
+        let mut dtype = None;
+        for part in &layout.parts {
+            let tensor = file.tensor(&part.name).map_err(|_| data(format!("`{}` is missing", part.name)))?;
+            if tensor.shape() != part.shape {
+                let problem = format!("`{}` has shape {:?}, expected {:?}", part.name, tensor.shape(), part.shape);
+                return Err(data(problem));
+            }
+            let found = tensor.dtype();
+            if *dtype.get_or_insert(found) != found {
+                return Err(data(format!("`{}` is {found:?}, the parts before it are not", part.name)));
+            }
+            flat.extend_from_slice(tensor.data());
+        }
+        if let Some(name) = file.names().iter().find(|name| layout.parts.iter().all(|part| part.name != **name)) {
+            return Err(data(format!("`{name}` is not a parameter of this model")));
+        }
+        Self::new(layout, from_little_endian(&flat, dtype.unwrap_or(Dtype::F32), device)?)
+    }
+
+    fn with(&self, other: &Self) -> Result<(Vec<f64>, Vec<f64>)> {
+        if self.layout != other.layout || self.dtype() != other.dtype() {
+            return Err(Error::Shape {
+                operation: "theta",
+                expected: format!("two points of one layout and dtype, {} × {:?}", self.len(), self.dtype()),
+                found: format!("{} × {:?}", other.len(), other.dtype()),
+            });
+        }
+        Ok((self.to_vec_f64()?, other.to_vec_f64()?))
+    }
+}
+
+/// The name under which a bare vector is stored.
+const BARE: &str = "flat";
+
+/// The safetensors file of a bare f32 or f64 vector `(N,)`, such as an optimizer's buffer.
+///
+/// # Errors
+/// [`Error::Setting`] for another dtype; candle's or safetensors', passed on.
+pub fn encode_flat(flat: &Tensor) -> Result<Vec<u8>> {
+    check_dtype(flat.dtype())?;
+    let bytes = little_endian(flat)?;
+    serialize([(BARE, flat.dims().to_vec(), bytes.as_slice())].into_iter(), flat.dtype())
+}
+
+/// The vector of `len` elements that [`encode_flat`] wrote.
+///
+/// # Errors
+/// [`Error::Data`] if the file is malformed or the vector has another length.
+pub fn decode_flat(bytes: &[u8], len: usize, device: &Device) -> Result<Tensor> {
+    let layout = Layout::new([(BARE.to_owned(), vec![len])]);
+    Ok(Theta::decode(Arc::new(layout), bytes, device)?.flat)
+}
+
+/// A vector of shape `(N,)` from f64 values, rounded to `dtype`.
+///
+/// # Errors
+/// [`Error::Setting`] for a dtype other than f32 and f64.
+pub fn flat_from_vec(values: Vec<f64>, dtype: DType, device: &Device) -> Result<Tensor> {
+    check_dtype(dtype)?;
+    let len = values.len();
+    if dtype == DType::F64 {
+        return Ok(Tensor::from_vec(values, len, device)?);
+    }
+    Ok(Tensor::from_vec(values.into_iter().map(|x| x as f32).collect::<Vec<_>>(), len, device)?)
+}
+
+/// The values of a vector `(N,)`, exact.
+///
+/// # Errors
+/// candle's, passed on.
+pub fn flat_to_vec(flat: &Tensor) -> Result<Vec<f64>> {
+    if flat.dtype() == DType::F64 {
+        return Ok(flat.to_vec1::<f64>()?);
+    }
+    Ok(flat.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
+}
+
+fn check_dtype(dtype: DType) -> Result<()> {
+    match dtype {
+        DType::F32 | DType::F64 => Ok(()),
+        other => Err(Error::Setting(format!("parameters are `f32` or `f64`, not `{}`", other.as_str()))),
+    }
+}
+
+fn data(problem: String) -> Error {
+    Error::Data { place: "safetensors".to_owned(), problem }
+}
+
+fn little_endian(flat: &Tensor) -> Result<Vec<u8>> {
+    if flat.dtype() == DType::F64 {
+        return Ok(flat.flatten_all()?.to_vec1::<f64>()?.iter().flat_map(|x| x.to_le_bytes()).collect());
+    }
+    Ok(flat.flatten_all()?.to_vec1::<f32>()?.iter().flat_map(|x| x.to_le_bytes()).collect())
+}
+
+fn from_little_endian(bytes: &[u8], dtype: Dtype, device: &Device) -> Result<Tensor> {
+    match dtype {
+        Dtype::F32 => {
+            let values: Vec<f32> = bytes.as_chunks().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
+            let len = values.len();
+            Ok(Tensor::from_vec(values, len, device)?)
+        }
+        Dtype::F64 => {
+            let values: Vec<f64> = bytes.as_chunks().0.iter().map(|x| f64::from_le_bytes(*x)).collect();
+            let len = values.len();
+            Ok(Tensor::from_vec(values, len, device)?)
+        }
+        other => Err(data(format!("values are {other:?}, expected `F32` or `F64`"))),
+    }
+}
+
+fn serialize<'a>(parts: impl Iterator<Item = (&'a str, Vec<usize>, &'a [u8])>, dtype: DType) -> Result<Vec<u8>> {
+    let dtype = if dtype == DType::F64 { Dtype::F64 } else { Dtype::F32 };
+    let views = parts
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(dtype, shape, bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|error| data(error.to_string()))?;
+    safetensors::serialize(views, None).map_err(|error| data(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{CpuStorage, Storage};
+
+    use super::*;
+
+    fn layout() -> Arc<Layout> {
+        Arc::new(Layout::new([("b.weight".to_owned(), vec![2, 3]), ("a.bias".to_owned(), vec![2])]))
+    }
+
+    fn theta(scale: f64, dtype: DType) -> Theta {
+        let values = (0..8).map(|i| scale * (f64::from(i) + 0.1)).collect();
+        Theta::from_vec(layout(), values, dtype, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn a_view_is_the_part_in_its_shape_and_shares_the_storage() {
+        let theta = theta(1.0, DType::F64);
+        let bias = theta.view(1).unwrap();
+        assert_eq!(bias.to_vec1::<f64>().unwrap(), [6.1, 7.1]);
+        assert_eq!(theta.view(0).unwrap().dims(), [2, 3]);
+        let address = |tensor: &Tensor| {
+            let (storage, _) = tensor.storage_and_layout();
+            match &*storage {
+                Storage::Cpu(CpuStorage::F64(values)) => values.as_ptr() as usize,
+                _ => panic!("a CPU tensor of f64"),
+            }
+        };
+        assert_eq!(address(&bias), address(theta.flat()));
+    }
+
+    #[test]
+    fn encoding_and_decoding_gives_the_same_point() {
+        for dtype in [DType::F32, DType::F64] {
+            let bytes = theta(1.0, dtype).encode().unwrap();
+            let back = Theta::decode(layout(), &bytes, &Device::Cpu).unwrap();
+            assert_eq!(back.dtype(), dtype);
+            assert_eq!(back.to_vec_f64().unwrap(), theta(1.0, dtype).to_vec_f64().unwrap());
+            assert_eq!(back.encode().unwrap(), bytes);
+        }
+        let flat = theta(2.0, DType::F32).flat().clone();
+        let back = decode_flat(&encode_flat(&flat).unwrap(), 8, &Device::Cpu).unwrap();
+        assert_eq!(flat_to_vec(&back).unwrap(), flat_to_vec(&flat).unwrap());
+    }
+
+    #[test]
+    fn a_file_of_another_model_is_refused_by_name() {
+        let bytes = theta(1.0, DType::F32).encode().unwrap();
+        let refused = |parts: Vec<(String, Vec<usize>)>| {
+            Theta::decode(Arc::new(Layout::new(parts)), &bytes, &Device::Cpu).unwrap_err().to_string()
+        };
+        let (weight, bias) = (("b.weight".to_owned(), vec![2, 3]), ("a.bias".to_owned(), vec![2]));
+        assert_eq!(
+            refused(vec![("b.weight".to_owned(), vec![3, 2]), bias.clone()]),
+            "safetensors: `b.weight` has shape [2, 3], expected [3, 2]"
+        );
+        assert_eq!(refused(vec![weight.clone()]), "safetensors: `a.bias` is not a parameter of this model");
+        assert_eq!(refused(vec![weight, bias, ("c".to_owned(), vec![1])]), "safetensors: `c` is missing");
+        assert!(Theta::decode(layout(), &bytes[..bytes.len() - 1], &Device::Cpu).is_err());
+        assert!(decode_flat(&encode_flat(theta(1.0, DType::F32).flat()).unwrap(), 7, &Device::Cpu).is_err());
+    }
+
+    #[test]
+    fn a_line_starts_and_ends_exactly_at_its_ends() {
+        for dtype in [DType::F32, DType::F64] {
+            let (a, b) = (theta(1.0, dtype), theta(-0.7, dtype));
+            let at = |t: f64| Theta::interpolate(&a, &b, t).unwrap().to_vec_f64().unwrap();
+            assert_eq!(at(0.0), a.to_vec_f64().unwrap());
+            assert_eq!(at(1.0), b.to_vec_f64().unwrap());
+            let middle = Theta::interpolate(&a, &b, 0.5).unwrap();
+            let whole = Theta::distance(&a, &b).unwrap();
+            assert!((Theta::distance(&a, &middle).unwrap() - whole / 2.0).abs() < 1e-6 * whole);
+        }
+        let three_four = Layout::new([("w".to_owned(), vec![2])]);
+        let point = Theta::from_vec(Arc::new(three_four), vec![3.0, 4.0], DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(point.norm().unwrap().to_bits(), 5.0f64.to_bits());
+    }
+
+    #[test]
+    fn a_point_of_the_wrong_length_or_dtype_is_refused() {
+        assert!(Theta::from_vec(layout(), vec![0.0; 7], DType::F64, &Device::Cpu).is_err());
+        assert!(Theta::from_vec(layout(), vec![0.0; 8], DType::F16, &Device::Cpu).is_err());
+        let other = Arc::new(Layout::new([("w".to_owned(), vec![8])]));
+        let elsewhere = Theta::from_vec(other, vec![0.0; 8], DType::F64, &Device::Cpu).unwrap();
+        assert!(Theta::distance(&theta(1.0, DType::F64), &elsewhere).is_err());
+    }
+}

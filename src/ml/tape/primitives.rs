@@ -1,0 +1,353 @@
+//! The operations that a tape records, each with its adjoint. The kernels say which shapes they take.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+
+use super::Var;
+use crate::ml::ops::conv::{self, Geometry};
+use crate::ml::ops::norm::{self, Moments};
+use crate::ml::ops::pool::{self, Selection, Window};
+use crate::ml::ops::softmax::{self, Targets};
+use crate::ml::ops::{channels, elementwise, matmul, reduce};
+use crate::ml::{Error, Result};
+
+/// Elementwise operations and sums.
+impl Var {
+    /// `self + c·other`.
+    ///
+    /// # Errors
+    /// Shapes or dtypes that differ.
+    pub fn add_scaled(&self, other: &Self, c: f64) -> Result<Self> {
+        let value = elementwise::add_scaled(&self.value, &other.value, c)?;
+        let (a, b) = (self.index(), other.index());
+        Ok(Self::record(&[self, other], value, move |g, to| {
+            to.add(b, || elementwise::scale(&g.tensor, c))?;
+            to.pass(a, g)
+        }))
+    }
+
+    /// `self + other`.
+    ///
+    /// # Errors
+    /// Shapes or dtypes that differ.
+    pub fn add(&self, other: &Self) -> Result<Self> {
+        let value = elementwise::add_scaled(&self.value, &other.value, 1.0)?;
+        let (a, b) = (self.index(), other.index());
+        Ok(Self::record(&[self, other], value, move |g, to| {
+            let both = a.is_some() && b.is_some();
+            let shared = super::Gradient { tensor: g.tensor.clone(), owned: g.owned && !both };
+            to.pass(b, shared)?;
+            to.pass(a, super::Gradient { owned: g.owned && !both, ..g })
+        }))
+    }
+
+    /// `self∘other`.
+    ///
+    /// # Errors
+    /// Shapes or dtypes that differ.
+    pub fn mul(&self, other: &Self) -> Result<Self> {
+        let value = elementwise::mul(&self.value, &other.value)?;
+        let (a, b) = (self.index(), other.index());
+        let (left, right) = (self.value.clone(), other.value.clone());
+        Ok(Self::record(&[self, other], value, move |g, to| {
+            to.add(a, || elementwise::mul(&g.tensor, &right))?;
+            to.add(b, || elementwise::mul(&g.tensor, &left))
+        }))
+    }
+
+    /// `c·self`.
+    ///
+    /// # Errors
+    /// A dtype or device without kernel.
+    pub fn scale(&self, c: f64) -> Result<Self> {
+        let a = self.index();
+        Ok(Self::record(&[self], elementwise::scale(&self.value, c)?, move |g, to| {
+            to.add(a, || elementwise::scale(&g.tensor, c))
+        }))
+    }
+
+    /// `self` where `mask > 0`, else 0. The mask is no operand: its derivative is 0 almost everywhere.
+    ///
+    /// # Errors
+    /// Shapes or dtypes that differ.
+    pub fn gate(&self, mask: &Tensor) -> Result<Self> {
+        let (a, kept) = (self.index(), mask.clone());
+        Ok(Self::record(&[self], elementwise::gate(mask, &self.value)?, move |g, to| {
+            to.add(a, || elementwise::gate(&kept, &g.tensor))
+        }))
+    }
+
+    /// tanh.
+    ///
+    /// # Errors
+    /// A dtype or device without kernel.
+    pub fn tanh(&self) -> Result<Self> {
+        let (a, y) = (self.index(), elementwise::tanh(&self.value)?);
+        let kept = y.clone();
+        Ok(Self::record(&[self], y, move |g, to| to.add(a, || elementwise::tanh_adjoint(&kept, &g.tensor))))
+    }
+
+    /// `1 − self²`.
+    ///
+    /// # Errors
+    /// A dtype or device without kernel.
+    pub fn one_minus_square(&self) -> Result<Self> {
+        let (a, kept) = (self.index(), self.value.clone());
+        Ok(Self::record(&[self], elementwise::one_minus_square(&self.value)?, move |g, to| {
+            to.add(a, || elementwise::scale(&elementwise::mul(&g.tensor, &kept)?, -2.0))
+        }))
+    }
+
+    /// `1/√(self + shift)`.
+    ///
+    /// # Errors
+    /// A dtype or device without kernel.
+    pub fn inverse_root(&self, shift: f64) -> Result<Self> {
+        let (a, r) = (self.index(), elementwise::inverse_root(&self.value, shift)?);
+        let kept = r.clone();
+        Ok(Self::record(&[self], r, move |g, to| {
+            to.add(a, || {
+                let cube = elementwise::mul(&elementwise::mul(&kept, &kept)?, &kept)?;
+                elementwise::scale(&elementwise::mul(&g.tensor, &cube)?, -0.5)
+            })
+        }))
+    }
+
+    /// ⟨self, other⟩ over all elements: an f64 scalar.
+    ///
+    /// # Errors
+    /// Shapes or dtypes that differ.
+    pub fn dot(&self, other: &Self) -> Result<Self> {
+        let value = Tensor::new(reduce::dot(&self.value, &other.value)?, self.value.device())?;
+        let (a, b) = (self.index(), other.index());
+        let (left, right) = (self.value.clone(), other.value.clone());
+        Ok(Self::record(&[self, other], value, move |g, to| {
+            let g = g.tensor.to_scalar::<f64>()?;
+            to.add(a, || elementwise::scale(&right, g))?;
+            to.add(b, || elementwise::scale(&left, g))
+        }))
+    }
+
+    /// The same elements in another shape. Copies nothing.
+    ///
+    /// # Errors
+    /// A shape with another number of elements.
+    pub fn reshape(&self, dims: &[usize]) -> Result<Self> {
+        let (a, from) = (self.index(), self.dims().to_vec());
+        Ok(Self::record(&[self], self.value.reshape(dims)?, move |g, to| {
+            to.pass(a, super::Gradient { tensor: g.tensor.reshape(from)?, owned: g.owned })
+        }))
+    }
+}
+
+/// Products, convolutions and pools.
+impl Var {
+    /// `op(self)·op(other)`, where `op` transposes if its flag says so.
+    ///
+    /// # Errors
+    /// Inner sizes that differ.
+    pub fn matmul(&self, other: &Self, transpose: (bool, bool)) -> Result<Self> {
+        let (ta, tb) = transpose;
+        let value = matmul::matmul(&self.value, &other.value, ta, tb)?;
+        let (a, b) = (self.index(), other.index());
+        let (left, right) = (self.value.clone(), other.value.clone());
+        Ok(Self::record(&[self, other], value, move |g, to| {
+            let g = &g.tensor;
+            to.add(a, || {
+                if ta { matmul::matmul(&right, g, tb, true) } else { matmul::matmul(g, &right, false, !tb) }
+            })?;
+            to.add(b, || {
+                if tb { matmul::matmul(g, &left, true, ta) } else { matmul::matmul(&left, g, !ta, false) }
+            })
+        }))
+    }
+
+    /// The convolution of images `[S, C, H, W]` with a kernel `[O, C, h, w]`.
+    ///
+    /// # Errors
+    /// Channels that differ, or a kernel larger than the padded image.
+    pub fn conv2d(&self, weight: &Self, geometry: Geometry) -> Result<Self> {
+        let value = conv::conv2d(&self.value, &weight.value, geometry)?;
+        let (a, b) = (self.index(), weight.index());
+        let (x, w) = (self.value.clone(), weight.value.clone());
+        Ok(Self::record(&[self, weight], value, move |g, to| {
+            let (x_dims, w_dims) = (x.dims4()?.into(), w.dims4()?.into());
+            to.add(a, || conv::conv2d_input(&g.tensor, &w, x_dims, geometry))?;
+            to.add(b, || conv::conv2d_weight(&g.tensor, &x, w_dims, geometry))
+        }))
+    }
+
+    /// The elements that a max pool selected.
+    ///
+    /// # Errors
+    /// A shape other than that of the selection's input.
+    pub fn select(&self, selection: &Selection) -> Result<Self> {
+        let (a, kept) = (self.index(), selection.clone());
+        Ok(Self::record(&[self], pool::select(&self.value, selection)?, move |g, to| {
+            to.add(a, || pool::scatter(&g.tensor, &kept))
+        }))
+    }
+
+    /// The mean of each window of images `[S, C, H, W]`.
+    ///
+    /// # Errors
+    /// Images smaller than the window.
+    pub fn avg_pool(&self, window: Window) -> Result<Self> {
+        let value = pool::avg_pool(&self.value, window)?;
+        let (a, from) = (self.index(), self.value.dims4()?.into());
+        Ok(Self::record(&[self], value, move |g, to| to.add(a, || pool::avg_pool_adjoint(&g.tensor, from, window))))
+    }
+}
+
+/// Operations per channel of `[S, C, …]`.
+impl Var {
+    /// `self + b`, with one value a channel.
+    ///
+    /// # Errors
+    /// Another number of values than channels.
+    pub fn add_channels(&self, b: &Self) -> Result<Self> {
+        let value = channels::add_channels(&self.value, &b.value)?;
+        let (x, bias) = (self.index(), b.index());
+        Ok(Self::record(&[self, b], value, move |g, to| {
+            to.add(bias, || channels::sum_channels(&g.tensor))?;
+            to.pass(x, g)
+        }))
+    }
+
+    /// `self∘c`, with one value a channel.
+    ///
+    /// # Errors
+    /// Another number of values than channels.
+    pub fn mul_channels(&self, c: &Self) -> Result<Self> {
+        let value = channels::mul_channels(&self.value, &c.value)?;
+        let (a, b) = (self.index(), c.index());
+        let (x, factor) = (self.value.clone(), c.value.clone());
+        Ok(Self::record(&[self, c], value, move |g, to| {
+            to.add(a, || channels::mul_channels(&g.tensor, &factor))?;
+            to.add(b, || channels::dot_channels(&g.tensor, &x))
+        }))
+    }
+
+    /// One value a channel, repeated to `[S, C, …]`.
+    ///
+    /// # Errors
+    /// Another number of values than channels.
+    pub fn broadcast_channels(&self, dims: &[usize]) -> Result<Self> {
+        let a = self.index();
+        Ok(Self::record(&[self], channels::broadcast_channels(&self.value, dims)?, move |g, to| {
+            to.add(a, || channels::sum_channels(&g.tensor))
+        }))
+    }
+
+    /// The sum of each channel: `[C]`.
+    ///
+    /// # Errors
+    /// A tensor that is not `[S, C, …]`.
+    pub fn sum_channels(&self) -> Result<Self> {
+        let (a, dims) = (self.index(), self.dims().to_vec());
+        Ok(Self::record(&[self], channels::sum_channels(&self.value)?, move |g, to| {
+            to.add(a, || channels::broadcast_channels(&g.tensor, &dims))
+        }))
+    }
+
+    /// The inner product of each channel with the same channel of `other`: `[C]`.
+    ///
+    /// # Errors
+    /// Shapes or dtypes that differ.
+    pub fn dot_channels(&self, other: &Self) -> Result<Self> {
+        let value = channels::dot_channels(&self.value, &other.value)?;
+        let (a, b) = (self.index(), other.index());
+        let (x, y) = (self.value.clone(), other.value.clone());
+        Ok(Self::record(&[self, other], value, move |g, to| {
+            to.add(a, || channels::mul_channels(&y, &g.tensor))?;
+            to.add(b, || channels::mul_channels(&x, &g.tensor))
+        }))
+    }
+
+    /// Batch normalisation in training mode, fused, and the batch's moments.
+    ///
+    /// # Errors
+    /// One value a channel; another number of weights than channels.
+    pub fn batch_norm(&self, weight: &Self, bias: &Self) -> Result<(Self, Arc<Moments>)> {
+        let (value, moments) = norm::batch_norm(&self.value, &weight.value, &bias.value)?;
+        let indices = [self.index(), weight.index(), bias.index()];
+        let (x, w, kept) = (self.value.clone(), weight.value.clone(), Arc::clone(&moments));
+        let y = Self::record(&[self, weight, bias], value, move |g, to| {
+            let gradients = norm::batch_norm_adjoint(&g.tensor, &x, &w, &kept)?;
+            drop(g);
+            indices.into_iter().zip(gradients).try_for_each(|(index, gradient)| to.add(index, || Ok(gradient)))
+        });
+        Ok((y, moments))
+    }
+}
+
+/// What the losses are made of. Logits are `[S, K]`.
+impl Var {
+    /// softmax, row by row.
+    ///
+    /// # Errors
+    /// A tensor that is not `[S, K]`.
+    pub fn softmax(&self) -> Result<Self> {
+        let (a, p) = (self.index(), softmax::softmax(&self.value)?);
+        let kept = p.clone();
+        Ok(Self::record(&[self], p, move |g, to| to.add(a, || softmax::softmax_tangent(&kept, &g.tensor))))
+    }
+
+    /// J·t, where J is the Jacobian of softmax at its value `self`.
+    ///
+    /// # Errors
+    /// Shapes or dtypes that differ.
+    pub fn softmax_tangent(&self, t: &Self) -> Result<Self> {
+        let value = softmax::softmax_tangent(&self.value, &t.value)?;
+        let (a, b) = (self.index(), t.index());
+        let (p, tangent) = (self.value.clone(), t.value.clone());
+        Ok(Self::record(&[self, t], value, move |g, to| {
+            to.add(a, || softmax::softmax_tangent_adjoint(&p, &tangent, &g.tensor))?;
+            to.add(b, || softmax::softmax_tangent(&p, &g.tensor))
+        }))
+    }
+
+    /// The cross-entropy's excess over its least value, summed over samples: an f64 scalar.
+    ///
+    /// # Errors
+    /// Logits that are not `[S, K]`, or a label too few or too large.
+    pub fn cross_entropy(&self, targets: Targets<'_>) -> Result<Self> {
+        self.loss(softmax::cross_entropy(&self.value, targets)?)
+    }
+
+    /// Half the squared distance from the targets, summed over samples: an f64 scalar.
+    ///
+    /// # Errors
+    /// Logits that are not `[S, K]`, or a label too few or too large.
+    pub fn squared_error(&self, targets: Targets<'_>) -> Result<Self> {
+        self.loss(softmax::squared_error(&self.value, targets)?)
+    }
+
+    fn loss(&self, (sum, residual): (f64, Tensor)) -> Result<Self> {
+        let a = self.index();
+        Ok(Self::record(&[self], Tensor::new(sum, self.value.device())?, move |g, to| {
+            to.add(a, || elementwise::scale(&residual, g.tensor.to_scalar::<f64>()?))
+        }))
+    }
+
+    /// `self − q`, where the rows of q are the targets.
+    ///
+    /// # Errors
+    /// Rows that are not `[S, K]`, or a label too few or too large.
+    pub fn sub_targets(&self, targets: Targets<'_>) -> Result<Self> {
+        let (_, residual) = softmax::squared_error(&self.value, targets)?;
+        let a = self.index();
+        Ok(Self::record(&[self], residual, move |g, to| to.pass(a, g)))
+    }
+
+    /// That this is an f64 scalar, finite.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] naming it `what`; candle's, if this is no scalar.
+    pub fn finite(&self, what: &str) -> Result<f64> {
+        debug_assert_eq!(self.value.dtype(), DType::F64);
+        let value = self.scalar()?;
+        if value.is_finite() { Ok(value) } else { Err(Error::NotFinite { what: what.to_owned() }) }
+    }
+}
