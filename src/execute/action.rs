@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Device, Engine, Failure};
-use crate::key::{Digest, Fingerprint, Identity, Key, Output};
+use crate::key::{Digest, Fingerprint, Identity, Ingredients, Key, Output};
 
 /// Where an input's bytes are.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +52,13 @@ impl Action {
     #[must_use]
     pub fn with<T: Serialize + PartialEq>(mut self, name: &str, value: &Identity<T>) -> Self {
         self.fingerprint = self.fingerprint.with(name, value);
+        self
+    }
+
+    /// With several identity parameters.
+    #[must_use]
+    pub fn with_all(mut self, ingredients: &Ingredients) -> Self {
+        self.fingerprint = self.fingerprint.with_all(ingredients);
         self
     }
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::value::feed;
-use super::{Digest, Identity, Key, Sort, Value, Walk};
+use super::{Digest, Identity, Ingredients, Key, Sort, Value, Walk};
 
 /// Whether a fingerprint is a stage's or an action's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,6 +61,13 @@ impl Fingerprint {
         if let Some(value) = value.ingredient() {
             self.params.insert(name.to_owned(), value);
         }
+        self
+    }
+
+    /// With several identity parameters.
+    #[must_use]
+    pub fn with_all(mut self, ingredients: &Ingredients) -> Self {
+        self.params.extend(ingredients.iter().map(|(name, value)| (name.clone(), value.clone())));
         self
     }
 

@@ -36,5 +36,5 @@ pub use digest::{Digest, Key, ParseDigestError};
 pub use fingerprint::{Change, Explanation, Fingerprint, Level, Line, Visitor};
 pub use inputs::{Input, Inputs, Outputs};
 pub use record::{Arithmetic, Context, Output, Record, RecordError, Records};
-pub use sorts::{Execution, Horizon, Identity, Sort, Walk};
+pub use sorts::{Execution, Horizon, Identity, Ingredients, Sort, Walk};
 pub use value::Value;

@@ -1,8 +1,10 @@
 //! The three sorts of parameter, told apart by type so that the wrong sort cannot reach a key.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::Value;
 
@@ -36,6 +38,57 @@ impl<T> Deref for Identity<T> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.value
+    }
+}
+
+/// Identity parameters on their way to actions of several kinds: what a training was, for whoever replays it. Only identities get in,
+/// each under the name that it has in the manifest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Ingredients(BTreeMap<String, Value>);
+
+impl Ingredients {
+    /// With one more.
+    #[must_use]
+    pub fn with<T: Serialize + PartialEq>(mut self, name: &str, value: &Identity<T>) -> Self {
+        if let Some(value) = value.ingredient() {
+            self.0.insert(name.to_owned(), value);
+        }
+        self
+    }
+
+    /// Only those called `names`.
+    #[must_use]
+    pub fn only(&self, names: &[&str]) -> Self {
+        let named = |(name, _): &(&String, &Value)| names.contains(&name.as_str());
+        Self(self.0.iter().filter(named).map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    /// Those not called `name`.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
+
+    /// These, with those of `others` of the same name put in their place.
+    #[must_use]
+    pub fn overlaid(mut self, others: &Self) -> Self {
+        self.0.extend(others.0.clone());
+        self
+    }
+
+    /// Their names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.0.iter()
+    }
+
+    /// The typed value of one, or `default` where it was left out.
+    ///
+    /// # Errors
+    /// If the value is not a `T`.
+    pub fn param<T: DeserializeOwned>(&self, name: &str, default: T) -> Result<T, serde_json::Error> {
+        self.0.get(name).map_or(Ok(default), Value::to)
     }
 }
 

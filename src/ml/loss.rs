@@ -9,7 +9,8 @@ use super::jet::Jet;
 use super::tape::Var;
 
 /// What is minimised, as the mean over samples.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "loss", rename_all = "kebab-case")]
 pub enum Loss {
     /// Cross-entropy with the target q = ε/K + (1 − ε)·onehot, as its excess over the least value it can take, the
     /// entropy of q: KL(q‖p) ≥ 0, with p = softmax of the logits.

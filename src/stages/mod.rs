@@ -1,1 +1,85 @@
-//! (front page to come)
+//! The stage kinds: where the runner and the science meet. One file a kind holds its parameters, its [`Kind`] and its actions.
+//!
+//! Reading order: `setting` (model, loss and data as one function, for every action of the science), `index` (the lists of states and
+//! minima that stages hand on), then the kinds: `dataset`, `train`, `checkpoint`, `project`, `connect`, `trace`, and `plot`, `claim`, `command`.
+
+mod checkpoint;
+mod claim;
+mod command;
+mod connect;
+mod dataset;
+mod index;
+mod plot;
+mod project;
+mod replay;
+mod setting;
+mod tables;
+mod trace;
+mod train;
+
+use std::sync::Arc;
+
+use crate::execute::{ActionKind, Failure, Work};
+use crate::manifest::{Kind, Kinds, Params};
+use crate::ml;
+
+/// Every kind of stage, in the order in which documentation lists them.
+pub fn kinds() -> Kinds {
+    let kinds: Vec<Arc<dyn Kind>> = vec![
+        Arc::new(dataset::Dataset),
+        Arc::new(train::Train),
+        Arc::new(checkpoint::Checkpoint),
+        Arc::new(project::GdProject),
+        Arc::new(connect::ConnectednessBisect),
+        Arc::new(trace::TraceEstimate),
+        Arc::new(plot::Plot),
+        Arc::new(claim::Claim),
+        Arc::new(command::Command),
+    ];
+    Kinds::new(kinds)
+}
+
+/// Every kind of action.
+pub fn actions() -> Vec<&'static dyn ActionKind> {
+    vec![
+        &dataset::Decode,
+        &train::Init,
+        &train::Epoch,
+        &train::Evaluate,
+        &replay::Replay,
+        &project::Descent,
+        &connect::Line,
+        &trace::Probe,
+        &plot::Draw,
+        &claim::Judge,
+        &command::Execute,
+    ]
+}
+
+/// The work of a stage of `kind` with these parameters.
+///
+/// # Panics
+/// If there is no such kind, which the manifest's checks rule out.
+pub fn work(kind: &str, params: &Arc<dyn Params>) -> Arc<dyn Work> {
+    match kind {
+        "dataset" => Arc::new(params.of::<dataset::DatasetParams>().clone()),
+        "train" => Arc::new(params.of::<train::TrainParams>().clone()),
+        "checkpoint" => Arc::new(params.of::<checkpoint::CheckpointParams>().clone()),
+        "gd-project" => Arc::new(params.of::<project::ProjectParams>().clone()),
+        "connectedness-bisect" => Arc::new(params.of::<connect::ConnectParams>().clone()),
+        "trace-estimate" => Arc::new(params.of::<trace::TraceParams>().clone()),
+        "plot" => Arc::new(params.of::<plot::PlotParams>().clone()),
+        "claim" => Arc::new(params.of::<claim::ClaimParams>().clone()),
+        "command" => Arc::new(params.of::<command::CommandParams>().clone()),
+        other => panic!("invariant: the manifest knows no kind `{other}` without work"),
+    }
+}
+
+impl From<ml::Error> for Failure {
+    fn from(error: ml::Error) -> Self {
+        match error {
+            ml::Error::Interrupted => Self::Interrupted,
+            error => Self::Work(error.to_string()),
+        }
+    }
+}

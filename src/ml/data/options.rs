@@ -6,7 +6,8 @@ use crate::ml::rng::Stream;
 use crate::ml::{Error, Result};
 
 /// What is done to a data set. The default does nothing but normalise.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Options {
     /// One luminance channel in place of red, green and blue.
     pub grey: bool,
@@ -23,7 +24,8 @@ pub struct Options {
 }
 
 /// How pixel values, which decode to [0, 1], are scaled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Normalise {
     /// They stay in [0, 1].
     None,

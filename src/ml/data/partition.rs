@@ -23,7 +23,8 @@ pub fn iterations_per_epoch(samples: usize, batch: usize) -> usize {
 }
 
 /// How the samples of a batch are drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Sampling {
     /// Each epoch visits every sample once, in an order of its own.
     #[default]

@@ -11,12 +11,21 @@ use crate::ml::tape::Var;
 use crate::ml::{Error, Result};
 
 /// The nonlinearity of a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// max(x, 0), with ReLU′(0) = 0 and second derivative 0 everywhere: the almost-everywhere Hessian.
+    #[default]
     Relu,
     /// The hyperbolic tangent.
     Tanh,
+}
+
+impl Activation {
+    /// Whether it is the one taken where none is named.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where a batch norm takes its mean and variance from.

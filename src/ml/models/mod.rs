@@ -54,24 +54,30 @@ pub trait Model: Send + Sync {
 }
 
 /// The networks there are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "architecture")]
 pub enum Architecture {
     /// Fully connected layers `fc1`, `fc2`, … with the activation between them.
+    #[serde(rename = "mlp")]
     Mlp {
         /// Width of each hidden layer.
         hidden: Vec<usize>,
         /// The nonlinearity.
+        #[serde(default, skip_serializing_if = "Activation::is_default")]
         activation: Activation,
     },
     /// Four 3×3 convolutions `conv1` … `conv4` with biases and padding 1, each with the activation, a 2×2 max pool after
     /// the second and the fourth, and one linear layer `fc`.
+    #[serde(rename = "convnet")]
     ConvNet {
         /// Channels of each convolution.
         channels: [usize; 4],
         /// The nonlinearity.
+        #[serde(default, skip_serializing_if = "Activation::is_default")]
         activation: Activation,
     },
     /// Preact-ResNet18 (He et al. 2016) for small images, with the names of kuangliu's PyTorch model.
+    #[serde(rename = "preact-resnet18")]
     PreactResNet18 {
         /// Channels of the first stage; 64 in the paper.
         width: usize,

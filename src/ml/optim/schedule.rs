@@ -6,7 +6,8 @@ use std::f64::consts::PI;
 ///
 /// Of these only [`Schedule::Cosine`] depends on how long training is to be: its `total` says how far, so it belongs to what
 /// is trained, not to how long (see [`Schedule::depends_on_horizon`]).
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "schedule", rename_all = "kebab-case")]
 pub enum Schedule {
     /// Always the base rate.
     #[default]

@@ -1,0 +1,153 @@
+//! The lists that stages hand on: states of a training, minima of a projection. They name bytes by digest and say which function and
+//! which training they belong to, so that whoever comes later can replay, descend and probe.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::setting::Setting;
+use crate::execute::{Failure, StageContext};
+use crate::key::{Ingredients, Output};
+
+/// A point of a training: θ, the optimizer's buffer, and the position, each apart, so that what depends on θ depends on it alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Iterations since the training began.
+    pub iteration: u64,
+    /// The parameters.
+    pub theta: Output,
+    /// The momentum buffer, once there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub velocity: Option<Output>,
+}
+
+/// The states of one training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct States {
+    /// The function that was minimised.
+    pub setting: Setting,
+    /// The samples that training never saw.
+    pub validation: Output,
+    /// What the training was, as it enters keys.
+    pub training: Ingredients,
+    /// Iterations in an epoch.
+    pub iterations_per_epoch: u64,
+    /// The states at the ends of its epochs, the start first.
+    pub epochs: Vec<State>,
+    /// The states that were asked for; where nothing else was, those of `epochs`.
+    pub chosen: Vec<State>,
+}
+
+impl States {
+    /// The epoch, and the part of one, at which an iteration lies.
+    pub fn epoch_of(&self, iteration: u64) -> f64 {
+        iteration as f64 / self.iterations_per_epoch as f64
+    }
+}
+
+/// A state projected to the valley floor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Minimum {
+    /// The iteration of the training whose state was projected.
+    pub iteration: u64,
+    /// The parameters at the end of the descent.
+    pub theta: Output,
+    /// Steps of the descent.
+    pub steps: u64,
+    /// The excess loss at its end.
+    pub loss: f64,
+    /// How far the descent moved: ‖θ_end − θ_start‖.
+    pub distance: f64,
+    /// Whether the loss is below the target; otherwise the descent hit its cap.
+    pub reached: bool,
+}
+
+/// Minima along one training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Minima {
+    /// The training.
+    pub states: States,
+    /// The descent, as it enters keys: learning rate, momentum, target.
+    pub descent: Ingredients,
+    /// The cap on its steps.
+    pub max_steps: u64,
+    /// The minima, by iteration.
+    pub points: Vec<Minimum>,
+}
+
+/// Points at which something is measured, whatever made them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Points {
+    /// The training that they come from.
+    pub states: States,
+    /// The points, with what a descent found of each, where there was one.
+    pub points: Vec<Point>,
+}
+
+/// One such point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// The iteration of the training.
+    pub iteration: u64,
+    /// The parameters.
+    pub theta: Output,
+    /// The minimum that it is, if it is one.
+    pub minimum: Option<Minimum>,
+}
+
+/// Kinds that give states.
+pub const STATES: [&str; 2] = ["train", "checkpoint"];
+/// Kinds that give states or minima.
+pub const POINTS: [&str; 4] = ["train", "checkpoint", "gd-project", "connectedness-bisect"];
+/// Kinds that give minima.
+pub const MINIMA: [&str; 2] = ["gd-project", "connectedness-bisect"];
+
+/// The states that a reference leads to: those of a training, or the training behind its minima.
+///
+/// # Errors
+/// If their bytes are absent.
+pub fn states(cx: &StageContext<'_>, field: &str) -> Result<States, Failure> {
+    if cx.input(field).outputs.contains_key("states") { read(cx, field, "states") } else { Ok(minima(cx, field)?.states) }
+}
+
+/// The minima that a reference leads to.
+///
+/// # Errors
+/// If their bytes are absent.
+pub fn minima(cx: &StageContext<'_>, field: &str) -> Result<Minima, Failure> {
+    read(cx, field, "minima")
+}
+
+/// The points that a reference leads to.
+///
+/// # Errors
+/// If their bytes are absent.
+pub fn points(cx: &StageContext<'_>, field: &str) -> Result<Points, Failure> {
+    if cx.input(field).outputs.contains_key("minima") {
+        let Minima { states, points, .. } = minima(cx, field)?;
+        let point = |minimum: Minimum| Point {
+            iteration: minimum.iteration,
+            theta: minimum.theta.clone(),
+            minimum: Some(minimum),
+        };
+        return Ok(Points { states, points: points.into_iter().map(point).collect() });
+    }
+    let states = states(cx, field)?;
+    let point = |state: &State| Point { iteration: state.iteration, theta: state.theta.clone(), minimum: None };
+    let points = states.chosen.iter().map(point).collect();
+    Ok(Points { states, points })
+}
+
+fn read<T: DeserializeOwned>(cx: &StageContext<'_>, field: &str, name: &str) -> Result<T, Failure> {
+    let input = cx.input(field);
+    let unfit = |problem: String| Failure::Work(format!("`{}` has no readable `{name}`: {problem}", input.instance));
+    let output = input.outputs.get(name).ok_or_else(|| unfit("it made none".to_owned()))?;
+    serde_json::from_slice(&cx.read(output)?).map_err(|error| unfit(error.to_string()))
+}
+
+/// The bytes of a list, kept.
+///
+/// # Errors
+/// If the store cannot keep them.
+pub fn keep<T: Serialize>(cx: &StageContext<'_>, list: &T) -> Result<Output, Failure> {
+    cx.keep(&serde_json::to_vec(list).expect("invariant: lists serialise"))
+}

@@ -1,0 +1,252 @@
+//! How a training is said, keyed and gone through again: the parameters that `train` and every replay of it share, and the action that
+//! reaches an iteration within an epoch. Replaying n iterations from a stored state equals having stored it.
+
+use std::sync::Arc;
+
+use super::index::{State, States};
+use super::setting::{self, Setting};
+use super::train::{Epoch, produced};
+use crate::execute::{Action, ActionContext, ActionKind, Failure, Produced, StageContext};
+use crate::key::{Identity, Ingredients, Walk};
+use crate::manifest::Reader;
+use crate::ml::data::{Sampling, iterations_per_epoch};
+use crate::ml::landscape::training::{Batch, Labels, Training, TrainingState};
+use crate::ml::objective::Objective;
+use crate::ml::optim::{Schedule, Sgd};
+
+/// Base learning rate, where the manifest does not say.
+pub const LR: f64 = 0.1;
+/// Samples in a batch, where the manifest does not say.
+pub const BATCH: u64 = 100;
+/// Seed, where the manifest does not say.
+pub const SEED: u64 = 0;
+
+/// The parameters of a training that enter the key of each of its epochs.
+#[derive(Clone, Debug)]
+pub struct RecipeParams {
+    lr: Identity<f64>,
+    momentum: Identity<f64>,
+    dampening: Identity<f64>,
+    weight_decay: Identity<f64>,
+    nesterov: Identity<bool>,
+    schedule: Identity<Schedule>,
+    batch: Identity<u64>,
+    noise: Identity<String>,
+    labels: Identity<String>,
+    sampling: Identity<Sampling>,
+    pub(super) seed: Identity<u64>,
+}
+
+impl RecipeParams {
+    /// Reads them.
+    pub fn read(reader: &mut Reader<'_>) -> Self {
+        let named = |names: [&'static str; 2]| names.map(|name| (name, name.to_owned()));
+        let noise_doc = "`sgd`: each iteration sees a batch; `none`: gradient descent, as many iterations an epoch";
+        let labels_doc = "`soft`: the smoothed targets; `sampled`: at each visit one class drawn from them, which keeps the noise";
+        let samplings = [("reshuffled", Sampling::Reshuffled), ("iid", Sampling::Iid)];
+        let params = Self {
+            lr: reader.float("lr", "learning rate").default(LR).positive().identity(),
+            momentum: reader.float("momentum", "share of the buffer that stays").default(0.0).at_least(0).below(1).identity(),
+            dampening: reader.float("dampening", "share of the gradient kept from the buffer").default(0.0).at_least(0).at_most(1).identity(),
+            weight_decay: reader.float("weight_decay", "gradient of the L2 penalty per θ").default(0.0).at_least(0).identity(),
+            nesterov: reader.flag("nesterov", "Nesterov's look-ahead").default(false).identity(),
+            schedule: read_schedule(reader),
+            batch: reader.count("batch", "samples in a batch").default(BATCH).at_least(1).identity(),
+            noise: reader.choice("noise", noise_doc, &named(["sgd", "none"])).default("sgd".to_owned()).identity(),
+            labels: reader.choice("labels", labels_doc, &named(["soft", "sampled"])).default("soft".to_owned()).identity(),
+            sampling: reader
+                .choice("sampling", "`reshuffled`: each sample once an epoch; `iid`: independent draws", &samplings)
+                .default(Sampling::Reshuffled)
+                .identity(),
+            seed: reader.count("seed", "of the initial point, the batches and the labels drawn").default(SEED).identity(),
+        };
+        if *params.noise == "none" && *params.labels == "sampled" {
+            reader.problem("labels", "labels are sampled for batches: with `noise = \"none\"` they are soft");
+        }
+        if *params.nesterov && (*params.momentum == 0.0 || *params.dampening != 0.0) {
+            reader.problem("nesterov", "`nesterov` takes a momentum and no dampening");
+        }
+        params
+    }
+
+    /// Shows them.
+    pub fn walk(&self, walk: &mut dyn Walk) {
+        walk.identity("lr", &self.lr)
+            .identity("momentum", &self.momentum)
+            .identity("dampening", &self.dampening)
+            .identity("weight_decay", &self.weight_decay)
+            .identity("nesterov", &self.nesterov)
+            .identity("schedule", &self.schedule)
+            .identity("batch", &self.batch)
+            .identity("noise", &self.noise)
+            .identity("labels", &self.labels)
+            .identity("sampling", &self.sampling)
+            .identity("seed", &self.seed);
+    }
+
+    /// As they enter keys.
+    pub fn ingredients(&self) -> Ingredients {
+        Ingredients::default()
+            .with("lr", &self.lr)
+            .with("momentum", &self.momentum)
+            .with("dampening", &self.dampening)
+            .with("weight_decay", &self.weight_decay)
+            .with("nesterov", &self.nesterov)
+            .with("schedule", &self.schedule)
+            .with("batch", &self.batch)
+            .with("noise", &self.noise)
+            .with("labels", &self.labels)
+            .with("sampling", &self.sampling)
+            .with("seed", &self.seed)
+    }
+}
+
+fn read_schedule(reader: &mut Reader<'_>) -> Identity<Schedule> {
+    let doc = "the learning rate over time; a field that says how long is part of what is trained, not of how long";
+    let schedule = reader.table("schedule", doc, |reader| {
+        let kind = reader.variant("kind", "its form", &["constant", "step", "cosine"], |name, reader| match name {
+            "step" => Schedule::Step {
+                every: reader.count("every", "epochs between two changes").required().at_least(1).value() as u32,
+                factor: reader.float("factor", "what the rate is multiplied with").required().positive().value(),
+            },
+            "cosine" => Schedule::Cosine {
+                total: reader.count("total", "epochs until the rate is 0").required().at_least(1).value() as u32,
+            },
+            _ => Schedule::Constant,
+        });
+        match reader.count("warmup", "epochs of linear rise before").default(0).value() {
+            0 => kind,
+            epochs => Schedule::Warmup { epochs: epochs as u32, then: Box::new(kind) },
+        }
+    });
+    schedule.default(Schedule::Constant).identity()
+}
+
+/// A function and a training on it: all that the key of an epoch needs besides the state before it.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The function.
+    pub setting: Setting,
+    /// The training.
+    pub training: Ingredients,
+}
+
+impl Recipe {
+    /// The training behind some states.
+    pub fn of(states: &States) -> Self {
+        Self { setting: states.setting.clone(), training: states.training.clone() }
+    }
+
+    /// The action of one epoch from the state before it.
+    pub fn epoch(&self, epoch: u64, before: &State) -> Action {
+        self.from(&Epoch, epoch, before)
+    }
+
+    /// The action that reaches `offset` iterations into an epoch from the state at its start.
+    pub fn replay(&self, epoch: u64, before: &State, offset: u64) -> Action {
+        self.from(&Replay, epoch, before).position("offset", offset)
+    }
+
+    fn from(&self, kind: &dyn ActionKind, epoch: u64, before: &State) -> Action {
+        let action = self.setting.action(kind).with_all(&self.training).position("epoch", epoch);
+        let action = action.input("theta", &before.theta);
+        match &before.velocity {
+            Some(velocity) => action.input("velocity", velocity),
+            None => action,
+        }
+    }
+
+    /// Iterations in an epoch over so many samples.
+    ///
+    /// # Errors
+    /// If the recorded batch does not read.
+    pub fn iterations_per_epoch(&self, samples: usize) -> Result<u64, Failure> {
+        let batch: u64 = self.training.param("batch", BATCH).map_err(Failure::work)?;
+        Ok(iterations_per_epoch(samples, batch as usize) as u64)
+    }
+}
+
+/// The state at an iteration of a training: the stored one at an epoch's end, or one that is replayed.
+///
+/// # Errors
+/// If the training does not reach that far.
+pub fn state_at(cx: &StageContext<'_>, states: &States, iteration: u64) -> Result<State, Failure> {
+    let first = states.epochs[0].iteration;
+    let (epoch, offset) = match iteration.checked_sub(first) {
+        Some(since) => (since / states.iterations_per_epoch, since % states.iterations_per_epoch),
+        None => (u64::MAX, 0),
+    };
+    let last = first + (states.epochs.len() as u64 - 1) * states.iterations_per_epoch;
+    let beyond = || Failure::Work(format!("iteration {iteration} is not in the training, which goes from {first} to {last}"));
+    let before = usize::try_from(epoch).ok().and_then(|epoch| states.epochs.get(epoch)).ok_or_else(beyond)?;
+    if offset == 0 {
+        return Ok(before.clone());
+    }
+    if epoch + 1 == states.epochs.len() as u64 {
+        return Err(beyond());
+    }
+    let record = cx.call(Recipe::of(states).replay(epoch, before, offset))?;
+    let velocity = record.outputs.get("velocity").cloned();
+    Ok(State { iteration, theta: record.outputs["theta"].clone(), velocity })
+}
+
+/// The training that an action's parameters describe.
+///
+/// # Errors
+/// If they do not read.
+pub fn training(cx: &ActionContext<'_>, objective: &Arc<Objective>) -> Result<Training, Failure> {
+    let batch = cx.param("batch", BATCH)? as usize;
+    let full = cx.param("noise", "sgd".to_owned())? == "none";
+    let iterations = iterations_per_epoch(objective.len(), batch);
+    let sampled = cx.param("labels", "soft".to_owned())? == "sampled";
+    Ok(Training {
+        sgd: sgd(cx)?,
+        lr: cx.param("lr", LR)?,
+        schedule: cx.param("schedule", Schedule::Constant)?,
+        batch: if full { Batch::Full { iterations } } else { Batch::Of(batch) },
+        sampling: cx.param("sampling", Sampling::Reshuffled)?,
+        labels: if sampled { Labels::Sampled } else { Labels::Soft },
+        classes: objective.classes(),
+        seed: cx.param("seed", SEED)?,
+    })
+}
+
+/// The optimizer that an action's parameters describe.
+///
+/// # Errors
+/// If they do not read.
+pub fn sgd(cx: &ActionContext<'_>) -> Result<Sgd, Failure> {
+    Ok(Sgd {
+        momentum: cx.param("momentum", 0.0)?,
+        dampening: cx.param("dampening", 0.0)?,
+        weight_decay: cx.param("weight_decay", 0.0)?,
+        nesterov: cx.param("nesterov", false)?,
+    })
+}
+
+/// The state at the start of an action's epoch.
+///
+/// # Errors
+/// If its bytes are absent or of another model.
+pub fn before(cx: &ActionContext<'_>, objective: &Objective) -> Result<TrainingState, Failure> {
+    let theta = setting::theta(cx, "theta", objective)?;
+    let velocity = setting::velocity(cx, objective)?;
+    Ok(TrainingState::at_epoch(theta, velocity, cx.required::<u64>("epoch")? as u32))
+}
+
+/// The action that reaches an iteration within an epoch.
+pub struct Replay;
+
+impl ActionKind for Replay {
+    fn name(&self) -> &'static str {
+        "replay"
+    }
+
+    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
+        let objective = setting::objective(cx)?;
+        let training = training(cx, &objective)?;
+        let offset = cx.required::<u64>("offset")? as usize;
+        let state = training.run_iterations(&objective, before(cx, &objective)?, offset, &|| cx.cancelled())?;
+        produced(&state)
+    }
+}

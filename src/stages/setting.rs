@@ -1,0 +1,224 @@
+//! Model, loss and data as one function of θ, for every action of the science: how a manifest says it, how it enters keys, and how
+//! an action gets it back.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device as Tensors};
+use serde::{Deserialize, Serialize};
+
+use crate::execute::{Action, ActionContext, Device, Failure};
+use crate::key::{Execution, Identity, Ingredients, Output, Walk};
+use crate::manifest::Reader;
+use crate::ml::data::Dataset;
+use crate::ml::models::{Activation, Architecture};
+use crate::ml::objective::{Objective, Placement};
+use crate::ml::params::{Theta, decode_flat};
+use crate::ml::loss::Loss;
+
+/// Samples in a chunk of the fixed partition, where the manifest does not say.
+pub const CHUNK: u64 = 500;
+/// ε of the smoothed cross-entropy, where the manifest does not say.
+pub const SMOOTHING: f64 = 0.1;
+/// The loss, where the manifest does not say.
+pub const LOSS: Loss = Loss::SmoothedCrossEntropy { smoothing: SMOOTHING };
+/// The element type, where the manifest does not say.
+pub const DTYPE: &str = "f32";
+/// The backend whose name enters no key.
+pub const BACKEND: &str = "cpu";
+
+/// What a manifest says of the function that is minimised.
+#[derive(Clone, Debug)]
+pub struct SettingParams {
+    /// The network.
+    pub model: Identity<Architecture>,
+    /// The loss.
+    pub loss: Identity<Loss>,
+    /// Samples in a chunk.
+    pub chunk: Identity<u64>,
+    /// `f32` or `f64`.
+    pub dtype: Identity<String>,
+    /// Where to compute.
+    pub device: Execution<String>,
+}
+
+impl SettingParams {
+    /// Reads the fields that every stage which defines a function has.
+    pub fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            model: reader.table("model", "the network", read_model).required().identity(),
+            loss: read_loss(reader),
+            chunk: reader.count("chunk", CHUNK_DOC).default(CHUNK).at_least(1).identity(),
+            dtype: read_dtype(reader),
+            device: read_device(reader),
+        }
+    }
+
+    /// Shows them.
+    pub fn walk(&self, walk: &mut dyn Walk) {
+        walk.identity("model", &self.model)
+            .identity("loss", &self.loss)
+            .identity("chunk", &self.chunk)
+            .identity("dtype", &self.dtype)
+            .execution("device", &self.device);
+    }
+
+    /// The function over this data on this backend.
+    pub fn on(&self, data: &Output, backend: &str) -> Setting {
+        let ingredients = Ingredients::default()
+            .with("model", &self.model)
+            .with("loss", &self.loss)
+            .with("chunk", &self.chunk)
+            .with("dtype", &self.dtype);
+        Setting { data: data.clone(), ingredients }.on_backend(backend)
+    }
+}
+
+fn read_dtype(reader: &mut Reader<'_>) -> Identity<String> {
+    let choices = [("f32", "f32".to_owned()), ("f64", "f64".to_owned())];
+    reader.choice("dtype", "element type of tensors", &choices).default(DTYPE).identity()
+}
+
+const CHUNK_DOC: &str = "samples in a chunk of the fixed partition over which the loss is taken; batch norm sees one chunk at a time";
+
+/// The field `device` of every kind that computes.
+pub fn read_device(reader: &mut Reader<'_>) -> Execution<String> {
+    let field = reader.text("device", "where to compute: `auto`, `cpu`, `cuda` or `cuda:N`").default("auto");
+    let ordinal = |device: &str| device.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());
+    let known = move |device: &String| match ["auto", "cpu", "cuda"].contains(&device.as_str()) || ordinal(device) {
+        true => Ok(()),
+        false => Err("expected `auto`, `cpu`, `cuda` or `cuda:N`".to_owned()),
+    };
+    field.check(known).execution()
+}
+
+fn read_model(reader: &mut Reader<'_>) -> Architecture {
+    let names = ["mlp", "convnet", "preact-resnet18"];
+    reader.variant("architecture", "which network", &names, |name, reader| match name {
+        "convnet" => {
+            let channels = reader.counts("channels", "channels of the four convolutions").default(vec![32, 32, 64, 64]);
+            let channels = channels.check(four).value();
+            let channels = std::array::from_fn(|i| channels.get(i).map_or(1, |&n| n as usize));
+            Architecture::ConvNet { channels, activation: read_activation(reader) }
+        }
+        "preact-resnet18" => Architecture::PreactResNet18 {
+            width: reader.count("width", "channels of the first stage").default(64).at_least(1).value() as usize,
+            final_norm: reader.flag("final_norm", "batch norm and ReLU after the last stage").default(true).value(),
+        },
+        _ => {
+            let hidden = reader.counts("hidden", "width of each hidden layer").required().check(positive).value();
+            let hidden = hidden.into_iter().map(|n| n as usize).collect();
+            Architecture::Mlp { hidden, activation: read_activation(reader) }
+        }
+    })
+}
+
+fn positive(widths: &Vec<u64>) -> Result<(), String> {
+    if widths.contains(&0) { Err("a width is at least 1".to_owned()) } else { Ok(()) }
+}
+
+fn four(channels: &Vec<u64>) -> Result<(), String> {
+    positive(channels)?;
+    if channels.len() == 4 { Ok(()) } else { Err("expected four numbers".to_owned()) }
+}
+
+fn read_activation(reader: &mut Reader<'_>) -> Activation {
+    let choices = [("relu", Activation::Relu), ("tanh", Activation::Tanh)];
+    reader.choice("activation", "the nonlinearity", &choices).default(Activation::Relu).value()
+}
+
+fn read_loss(reader: &mut Reader<'_>) -> Identity<Loss> {
+    let names = ["cross-entropy", "squared-error"];
+    let doc = "what is minimised: smoothed cross-entropy as its excess over the least it can be, or half the squared error";
+    let loss = reader.variant_or("loss", doc, (&names, "cross-entropy"), |name, reader| match name {
+        "squared-error" => Loss::SquaredError,
+        _ => {
+            let field = reader.float("smoothing", "ε of the smoothed targets ε/K + (1 − ε)·onehot").default(SMOOTHING);
+            Loss::SmoothedCrossEntropy { smoothing: field.between(0.0, 0.999).value() }
+        }
+    });
+    Identity::with_default(loss, LOSS)
+}
+
+/// The function that states and minima belong to; indexes carry it from stage to stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setting {
+    /// The decoded data set.
+    pub data: Output,
+    /// Model, loss, chunk, dtype and backend, as they enter keys.
+    pub ingredients: Ingredients,
+}
+
+impl Setting {
+    /// The same function on another backend.
+    #[must_use]
+    pub fn on_backend(mut self, backend: &str) -> Self {
+        let backend = Identity::with_default(backend.to_owned(), BACKEND.to_owned());
+        self.ingredients = self.ingredients.without("backend").with("backend", &backend);
+        self
+    }
+
+    /// An action about this function.
+    pub fn action(&self, kind: &dyn crate::execute::ActionKind) -> Action {
+        Action::new(kind).with_all(&self.ingredients).input("data", &self.data)
+    }
+}
+
+/// The decoded data set of an action's input.
+///
+/// # Errors
+/// If its bytes are absent or do not decode.
+pub fn dataset(cx: &ActionContext<'_>, name: &str) -> Result<Arc<Dataset>, Failure> {
+    cx.memo(&cx.source(name).digest().to_string(), || Ok(Dataset::decode(&cx.input(name)?)?))
+}
+
+/// The function that an action is about, built once for all that are about it.
+///
+/// # Errors
+/// If the data is absent, or the model does not fit it.
+pub fn objective(cx: &ActionContext<'_>) -> Result<Arc<Objective>, Failure> {
+    let data = dataset(cx, "data")?;
+    let model: Architecture = cx.required("model")?;
+    let loss = cx.param("loss", LOSS)?;
+    let chunk = cx.param("chunk", CHUNK)? as usize;
+    let placement = placement(cx)?;
+    let digest = cx.source("data").digest();
+    let name = format!("{digest} {model:?} {loss:?} {chunk} {placement:?}");
+    cx.memo(&name, || {
+        let model = model.build(data.shape, data.classes)?;
+        Ok(Objective::new(model, loss, &data, chunk, placement)?)
+    })
+}
+
+/// In which dtype and on which device an action computes.
+///
+/// # Errors
+/// If the device cannot be opened.
+pub fn placement(cx: &ActionContext<'_>) -> Result<Placement, Failure> {
+    let dtype = if cx.param("dtype", DTYPE.to_owned())? == "f64" { DType::F64 } else { DType::F32 };
+    let device = match cx.device() {
+        Device::Cpu => Tensors::Cpu,
+        Device::Cuda(ordinal) => Tensors::new_cuda(ordinal).map_err(|error| Failure::Machine(error.to_string()))?,
+    };
+    Ok(Placement { dtype, device })
+}
+
+/// The point that an action's input holds.
+///
+/// # Errors
+/// If its bytes are absent, or belong to another model.
+pub fn theta(cx: &ActionContext<'_>, name: &str, objective: &Objective) -> Result<Theta, Failure> {
+    let layout = Arc::clone(objective.model().layout());
+    Ok(Theta::decode(layout, &cx.input(name)?, &objective.placement().device)?)
+}
+
+/// The momentum buffer that an action's input `velocity` holds, if it has one.
+///
+/// # Errors
+/// As [`theta`].
+pub fn velocity(cx: &ActionContext<'_>, objective: &Objective) -> Result<Option<candle_core::Tensor>, Failure> {
+    if !cx.has("velocity") {
+        return Ok(None);
+    }
+    let (len, device) = (objective.model().layout().len(), &objective.placement().device);
+    Ok(Some(decode_flat(&cx.input("velocity")?, len, device)?))
+}

@@ -1,0 +1,317 @@
+//! `train`: one action an epoch, keyed by the state before it and the configuration without the number of epochs, so that more epochs
+//! extend. The initial point is an action of its own, or a point of another stage.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::index::{self, State, States};
+use super::replay::{self, Recipe, RecipeParams};
+use super::setting::{self, SettingParams};
+use super::tables;
+use crate::execute::{ActionContext, ActionKind, Failure, Payload, Place, Produced, StageContext, Work};
+use crate::key::{Horizon, Identity, Inputs, Output, Outputs, Record, Records, Walk};
+use crate::manifest::{Count, Forecast, Kind, Params, Reader};
+use crate::ml::landscape::training::TrainingState;
+use crate::ml::params::encode_flat;
+use crate::ml::rng::Stream;
+
+/// The kind.
+pub struct Train;
+
+/// Its parameters.
+#[derive(Clone, Debug)]
+pub struct TrainParams {
+    setting: SettingParams,
+    recipe: RecipeParams,
+    epochs: Horizon<u64>,
+    evaluate: Identity<bool>,
+    start_at: Identity<String>,
+    starts_elsewhere: bool,
+}
+
+impl Kind for Train {
+    fn name(&self) -> &'static str {
+        "train"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn about(&self) -> &'static str {
+        "Trains a network and keeps the state at the end of every epoch."
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
+        reader.reference("data", "the data set", &["dataset"]);
+        let doc = "a stage whose point is the start, in place of a random one; iterations are counted on from there";
+        let starts_elsewhere = reader.reference_if_any("start", doc, &index::POINTS).is_some();
+        let ends = [("first", "first".to_owned()), ("last", "last".to_owned())];
+        Arc::new(TrainParams {
+            starts_elsewhere,
+            start_at: reader.choice("start_at", "which point of `start`", &ends).default("first".to_owned()).identity(),
+            setting: SettingParams::read(reader),
+            recipe: RecipeParams::read(reader),
+            epochs: reader.count("epochs", "passes over the training set").required().horizon(),
+            evaluate: reader
+                .flag("evaluate", "training and validation loss at the end of every epoch")
+                .default(true)
+                .identity(),
+        })
+    }
+
+    fn uses(&self, field: &str) -> &'static [&'static str] {
+        if field == "start" { &["states", "minima"] } else { &[] }
+    }
+
+    fn forecast(&self, params: &dyn Params, inputs: &Inputs, records: &dyn Records) -> Forecast {
+        let params: &TrainParams = params.of();
+        let (false, Some(data)) = (params.starts_elsewhere, inputs.get("data").and_then(|inputs| inputs.first())) else {
+            return Forecast::unknown();
+        };
+        params.walk_epochs(&data.outputs["train"], records)
+    }
+}
+
+impl Params for TrainParams {
+    fn walk(&self, walk: &mut dyn Walk) {
+        self.setting.walk(walk);
+        self.recipe.walk(walk);
+        walk.horizon("epochs", &self.epochs).identity("evaluate", &self.evaluate);
+        if self.starts_elsewhere {
+            walk.identity("start_at", &self.start_at);
+        }
+    }
+}
+
+impl TrainParams {
+    /// How far the cached prefix goes, and what is left of the horizon.
+    fn walk_epochs(&self, data: &Output, records: &dyn Records) -> Forecast {
+        let recipe = Recipe { setting: self.setting.on(data, setting::BACKEND), training: self.recipe.ingredients() };
+        let mut forecast = Forecast::default();
+        let init = records.record(&self.init(&recipe).key());
+        let mut state = init.map(|record| state_of(&record, 0));
+        let (mut reused, mut seconds) = (0, 0.0);
+        while let Some(from) = &state
+            && reused < self.epochs.0
+            && let Some(record) = records.record(&recipe.epoch(reused, from).key())
+        {
+            reused += 1;
+            seconds += record.context.seconds;
+            state = Some(state_of(&record, reused));
+        }
+        let to_run = self.epochs.0 - reused;
+        let each = if reused > 0 { seconds / reused as f64 } else { 0.0 };
+        let count = Count { reused, to_run, at_least: false, seconds_reused: seconds, seconds_to_spend: each * to_run as f64 };
+        forecast.actions.insert("epoch".to_owned(), count);
+        forecast
+    }
+
+    fn init(&self, recipe: &Recipe) -> crate::execute::Action {
+        recipe.setting.action(&Init).with("seed", &self.recipe.seed)
+    }
+
+    /// The first state: a random one, or a point of the stage `start`.
+    fn first(&self, cx: &StageContext<'_>, recipe: &Recipe) -> Result<State, Failure> {
+        if !self.starts_elsewhere {
+            return Ok(state_of(&cx.call(self.init(recipe))?, 0));
+        }
+        let points = index::points(cx, "start")?.points;
+        let point = if *self.start_at == "last" { points.last() } else { points.first() };
+        let point = point.ok_or_else(|| Failure::Work(format!("`{}` has no points", cx.input("start").instance)))?;
+        Ok(State { iteration: point.iteration, theta: point.theta.clone(), velocity: None })
+    }
+}
+
+fn state_of(record: &Record, iteration: u64) -> State {
+    let velocity = record.outputs.get("velocity").cloned();
+    State { iteration, theta: record.outputs["theta"].clone(), velocity }
+}
+
+impl Work for TrainParams {
+    fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
+        let data = &cx.input("data").outputs;
+        let recipe = Recipe { setting: self.setting.on(&data["train"], cx.backend()), training: self.recipe.ingredients() };
+        cx.expect(self.epochs.0, "epochs");
+        let mut epochs = vec![self.first(cx, &recipe)?];
+        let iterations_per_epoch = recipe.iterations_per_epoch(samples(cx, &data["train"])?)?;
+        let mut running = vec![None];
+        for epoch in 0..self.epochs.0 {
+            let before = &epochs[epoch as usize];
+            let record = cx.call(recipe.epoch(epoch, before))?;
+            running.push(Some(summary::<Running>(&record, "summary")?.loss));
+            epochs.push(state_of(&record, before.iteration + iterations_per_epoch));
+            cx.advance(1);
+        }
+        let validation = data["validation"].clone();
+        let Recipe { setting, training } = recipe;
+        let chosen = epochs.clone();
+        let states = States { setting, validation, training, iterations_per_epoch, epochs, chosen };
+        let evaluations = if *self.evaluate { evaluations(cx, &states)? } else { Vec::new() };
+        let table = history(&states, &running, &evaluations);
+        let table = tables::keep(cx, &table)?;
+        Ok(Outputs::from([("states".to_owned(), index::keep(cx, &states)?), ("table".to_owned(), table)]))
+    }
+
+    fn places(&self, instance: &str) -> Vec<(String, Place)> {
+        tables::place(instance)
+    }
+}
+
+/// How many samples an encoded data set has; read once a stage, not once an action.
+fn samples(cx: &StageContext<'_>, data: &Output) -> Result<usize, Failure> {
+    let set = cx.engine().memo().get(&data.digest.to_string(), || {
+        Ok(crate::ml::data::Dataset::decode(&cx.read(data)?)?)
+    })?;
+    Ok(set.len())
+}
+
+/// Training and validation loss at the end of every epoch.
+fn evaluations(cx: &StageContext<'_>, states: &States) -> Result<Vec<Evaluated>, Failure> {
+    let action = |state: &State| evaluation(states, &state.theta);
+    let records = cx.map(states.epochs.iter().map(action).collect())?;
+    records.iter().map(|record| summary(record, "summary")).collect()
+}
+
+/// The action that evaluates a point of a training.
+pub fn evaluation(states: &States, theta: &Output) -> crate::execute::Action {
+    states.setting.action(&Evaluate).input("validation", &states.validation).input("theta", theta)
+}
+
+fn history(states: &States, running: &[Option<f64>], evaluated: &[Evaluated]) -> crate::plot::Table {
+    let columns = [
+        ("epoch", ""),
+        ("iteration", ""),
+        ("running_loss", "nats"),
+        ("training_loss", "nats"),
+        ("validation_loss", "nats"),
+        ("validation_accuracy", ""),
+        ("theta_norm", ""),
+    ];
+    let mut table = tables::table(&columns);
+    for (i, state) in states.epochs.iter().enumerate() {
+        let evaluated = evaluated.get(i);
+        table.rows.push(vec![
+            crate::plot::Cell::Number(states.epoch_of(state.iteration)),
+            tables::count(state.iteration),
+            tables::number(running[i]),
+            tables::number(evaluated.map(|e| e.training_loss)),
+            tables::number(evaluated.map(|e| e.validation_loss)),
+            tables::number(evaluated.map(|e| e.validation_accuracy)),
+            tables::number(evaluated.map(|e| e.theta_norm)),
+        ]);
+    }
+    table
+}
+
+/// A small output that is JSON.
+///
+/// # Errors
+/// If the record is of another program.
+pub fn summary<T: for<'de> Deserialize<'de>>(record: &Record, name: &str) -> Result<T, Failure> {
+    let text = record.outputs.get(name).and_then(|output| output.inline.as_deref()).unwrap_or_default();
+    serde_json::from_str(text).map_err(|error| {
+        let (kind, key) = (&record.fingerprint.kind, record.key.short());
+        Failure::Work(format!("`{name}` of `{kind}` {key} does not read: {error}"))
+    })
+}
+
+/// JSON as an output.
+pub fn json<T: Serialize>(value: &T) -> Payload {
+    Payload::Bytes(serde_json::to_vec(value).expect("invariant: summaries serialise"))
+}
+
+/// The action that draws an initial point.
+pub struct Init;
+
+impl ActionKind for Init {
+    fn name(&self) -> &'static str {
+        "init"
+    }
+
+    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
+        let objective = setting::objective(cx)?;
+        let seed: u64 = cx.param("seed", replay::SEED)?;
+        let placement = objective.placement();
+        let theta = objective.model().init(&Stream::new(seed, "init"), placement.dtype, &placement.device)?;
+        Ok(BTreeMap::from([("theta".to_owned(), Payload::Bytes(theta.encode()?))]))
+    }
+}
+
+/// What an epoch says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Running {
+    /// Mean over the batches of the loss that was trained on, each at the θ of its moment.
+    loss: f64,
+}
+
+/// The action that trains one epoch.
+pub struct Epoch;
+
+impl ActionKind for Epoch {
+    fn name(&self) -> &'static str {
+        "epoch"
+    }
+
+    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
+        let objective = setting::objective(cx)?;
+        let training = replay::training(cx, &objective)?;
+        let (state, running) = training.run_epoch(&objective, replay::before(cx, &objective)?, &|| cx.cancelled())?;
+        let mut produced = produced(&state)?;
+        let loss = running.mean().unwrap_or_default();
+        produced.insert("summary".to_owned(), json(&Running { loss }));
+        Ok(produced)
+    }
+}
+
+/// θ and the momentum buffer of a state, each an output of its own.
+///
+/// # Errors
+/// candle's, passed on.
+pub fn produced(state: &TrainingState) -> Result<Produced, Failure> {
+    let mut produced = BTreeMap::from([("theta".to_owned(), Payload::Bytes(state.theta.encode()?))]);
+    if let Some(buffer) = &state.buffer {
+        produced.insert("velocity".to_owned(), Payload::Bytes(encode_flat(buffer)?));
+    }
+    Ok(produced)
+}
+
+/// What is known of a point.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// Mean excess loss over the training set.
+    pub training_loss: f64,
+    /// Mean excess loss over the validation set.
+    pub validation_loss: f64,
+    /// Share of validation samples that are classified as labelled.
+    pub validation_accuracy: f64,
+    /// ‖θ‖.
+    pub theta_norm: f64,
+}
+
+/// The action that evaluates a point on both parts of the data.
+pub struct Evaluate;
+
+impl ActionKind for Evaluate {
+    fn name(&self) -> &'static str {
+        "evaluate"
+    }
+
+    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
+        let objective = setting::objective(cx)?;
+        let validation = setting::dataset(cx, "validation")?;
+        let theta = setting::theta(cx, "theta", &objective)?;
+        let stop = || cx.cancelled();
+        let training_loss = objective.value(&theta, &stop)?;
+        let evaluation = objective.evaluate(&theta, &validation, &stop)?;
+        let evaluated = Evaluated {
+            training_loss,
+            validation_loss: evaluation.loss,
+            validation_accuracy: evaluation.accuracy,
+            theta_norm: theta.norm()?,
+        };
+        Ok(BTreeMap::from([("summary".to_owned(), json(&evaluated))]))
+    }
+}
