@@ -5,6 +5,7 @@
 //! (reverse mode), `jet` (forward mode), `models/`, `objective` (the hinge: model, loss and data as one function of θ),
 //! `optim/`, `curvature/`, `landscape/`, `statistics`.
 
+pub mod curvature;
 pub mod data;
 mod error;
 pub mod jet;
@@ -12,6 +13,8 @@ pub mod loss;
 pub mod models;
 pub mod objective;
 pub mod ops;
+#[cfg(test)]
+mod oracle_tests;
 pub mod params;
 pub mod rng;
 pub mod tape;
