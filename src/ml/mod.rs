@@ -2,16 +2,20 @@
 //! and no stage, and imports nothing else of this crate.
 //!
 //! Reading order: `params` (θ and its fixed order), `rng` (counter-based draws), `data/`, `ops/` (kernels), `tape`
-//! (reverse mode), `jet` (forward mode), `models/`, `objective` (the hinge: model, loss and data as one function of θ),
-//! `optim/`, `curvature/`, `landscape/`, `statistics`.
+//! (reverse mode), `jet` (forward mode), `loss`, `models/`, `objective` (the hinge: model, loss and data as one function
+//! of θ), `optim/`, `curvature/`, `landscape/`, `statistics`.
 
+pub mod curvature;
 pub mod data;
 mod error;
 pub mod jet;
+pub mod landscape;
 pub mod loss;
 pub mod models;
 pub mod objective;
 pub mod ops;
+#[cfg(test)]
+mod oracle;
 pub mod optim;
 pub mod params;
 pub mod rng;

@@ -94,13 +94,13 @@ impl Jet {
         let tangents = (0..a.tangents.len().max(b.tangents.len()))
             .map(|v| {
                 let mut first = Sum::default();
-                first.term(1.0, a.first(v), Some(&b.value), &f)?;
-                first.term(1.0, Some(&a.value), b.first(v), &f)?;
+                first.term(1, a.first(v), Some(&b.value), &f)?;
+                first.term(1, Some(&a.value), b.first(v), &f)?;
                 let mut second = Sum::default();
                 if order == Order::Two {
-                    second.term(1.0, a.second(v), Some(&b.value), &f)?;
-                    second.term(2.0, a.first(v), b.first(v), &f)?;
-                    second.term(1.0, Some(&a.value), b.second(v), &f)?;
+                    second.term(1, a.second(v), Some(&b.value), &f)?;
+                    second.term(2, a.first(v), b.first(v), &f)?;
+                    second.term(1, Some(&a.value), b.second(v), &f)?;
                 }
                 Ok(Tangent { first: first.0, second: second.0 })
             })
@@ -115,9 +115,9 @@ impl Jet {
         let tangent = |t: &Tangent| {
             let first = t.first.as_ref().map(|x| slope.mul(x)).transpose()?;
             let mut second = Sum::default();
-            second.term(1.0, Some(slope), t.second.as_ref(), &Var::mul)?;
+            second.term(1, Some(slope), t.second.as_ref(), &Var::mul)?;
             if let (Some(curvature), Some(x)) = (&curvature, &t.first) {
-                second.term(1.0, Some(curvature), Some(&x.mul(x)?), &Var::mul)?;
+                second.term(1, Some(curvature), Some(&x.mul(x)?), &Var::mul)?;
             }
             Ok(Tangent { first, second: second.0 })
         };
@@ -151,17 +151,17 @@ impl Jet {
 struct Sum(Option<Var>);
 
 impl Sum {
-    /// Add `c·f(a, b)`, unless one of them is zero.
-    fn term<F>(&mut self, c: f64, a: Option<&Var>, b: Option<&Var>, f: &F) -> Result<()>
+    /// Add `count·f(a, b)`, unless one of them is zero.
+    fn term<F>(&mut self, count: u32, a: Option<&Var>, b: Option<&Var>, f: &F) -> Result<()>
     where
         F: Fn(&Var, &Var) -> Result<Var>,
     {
         let (Some(a), Some(b)) = (a, b) else { return Ok(()) };
         let term = f(a, b)?;
         self.0 = Some(match self.0.take() {
-            Some(sum) => sum.add_scaled(&term, c)?,
-            None if c == 1.0 => term,
-            None => term.scale(c)?,
+            Some(sum) => sum.add_scaled(&term, f64::from(count))?,
+            None if count == 1 => term,
+            None => term.scale(f64::from(count))?,
         });
         Ok(())
     }

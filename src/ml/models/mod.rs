@@ -86,6 +86,12 @@ pub enum Architecture {
     },
 }
 
+/// A narrow Preact-ResNet18 with tanh for ReLU.
+#[cfg(test)]
+pub(crate) fn smooth_resnet(image: [usize; 3], classes: usize) -> Arc<dyn Model> {
+    Arc::new(resnet::PreactResNet18::new(image, 2, classes, true).expect("a narrow network").smooth())
+}
+
 impl Architecture {
     /// The network for images `[channels, height, width]` and this many classes.
     ///

@@ -31,16 +31,16 @@ impl Block {
         Self { norms: [norm1, norm2], convs: [conv1, conv2], shortcut }
     }
 
-    fn forward(&self, params: &[Jet], x: Jet, norm: &mut Norm<'_>) -> Result<Jet> {
+    fn forward(&self, params: &[Jet], x: Jet, norm: &mut Norm<'_>, activation: Activation) -> Result<Jet> {
         let mut y = self.norms[0].forward(params, &x, norm)?;
-        y = y.activation(Activation::Relu)?;
+        y = y.activation(activation)?;
         let around = match &self.shortcut {
             Some(shortcut) => shortcut.forward(params, &y)?,
             None => x,
         };
         y = self.convs[0].forward(params, &y)?;
         y = self.norms[1].forward(params, &y, norm)?;
-        y = y.activation(Activation::Relu)?;
+        y = y.activation(activation)?;
         y = self.convs[1].forward(params, &y)?;
         y.add_scaled(&around, 1.0)
     }
@@ -52,6 +52,7 @@ pub(super) struct PreactResNet18 {
     blocks: Vec<Block>,
     norm: Option<BatchNorm>,
     linear: Linear,
+    activation: Activation,
     declared: Declared,
 }
 
@@ -75,7 +76,13 @@ impl PreactResNet18 {
         }
         let norm = final_norm.then(|| parameters.norm("bn", inputs));
         let linear = parameters.linear("linear", inputs, classes);
-        Ok(Self { conv, blocks, norm, linear, declared: parameters.declared() })
+        Ok(Self { conv, blocks, norm, linear, activation: Activation::Relu, declared: parameters.declared() })
+    }
+
+    /// The same network without kinks, for tests that compare with differences.
+    #[cfg(test)]
+    pub(super) fn smooth(self) -> Self {
+        Self { activation: Activation::Tanh, ..self }
     }
 }
 
@@ -95,11 +102,11 @@ impl Model for PreactResNet18 {
     fn forward(&self, params: &[Jet], images: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {
         let mut x = self.conv.forward(params, images)?;
         for block in &self.blocks {
-            x = block.forward(params, x, norm)?;
+            x = block.forward(params, x, norm, self.activation)?;
         }
         if let Some(last) = &self.norm {
             x = last.forward(params, &x, norm)?;
-            x = x.activation(Activation::Relu)?;
+            x = x.activation(self.activation)?;
         }
         self.linear.forward(params, &x.global_avg_pool()?)
     }

@@ -4,8 +4,15 @@
 //! norm, in training mode, sees one chunk at a time, and so L is a function of θ alone. Chunk results are summed in their
 //! order: numbers in f64, gradients in the dtype of θ. Losses are excess losses, as [`Loss`] says. Every method polls for
 //! an interrupt once a chunk.
+//!
+//! Reading order: this file (what can be asked), then `samples` (the partition), `passes` (forward along directions,
+//! reverse).
 
-use std::ops::Range;
+mod passes;
+mod samples;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -15,13 +22,12 @@ use super::jet::{Jet, Order};
 use super::loss::{Loss, Targets};
 use super::models::{Model, Norm};
 use super::ops::norm::Moments;
-use super::ops::{elementwise, softmax};
+use super::ops::softmax;
 use super::params::Theta;
-use super::tape::{Tape, Var};
+use super::tape::Var;
 use super::{Error, Result};
-
-/// Directions that share one value pass; their number bounds the memory of a pass and changes no result.
-const DIRECTIONS: usize = 8;
+use passes::{flat, poll};
+use samples::{Samples, pooled};
 
 /// Whether the caller asked to stop. Any `Fn() -> bool` is one; it is polled once a chunk.
 pub trait Interrupt {
@@ -96,34 +102,6 @@ pub struct Objective {
     placement: Placement,
 }
 
-/// Images on the device, their labels, and how they are cut.
-struct Samples {
-    images: Tensor,
-    labels: Vec<u32>,
-    chunk: usize,
-}
-
-impl Samples {
-    fn new(data: &Dataset, chunk: usize, placement: &Placement) -> Result<Self> {
-        if chunk == 0 || data.is_empty() {
-            return Err(Error::Setting(format!("{} samples cannot be cut into chunks of {chunk}", data.len())));
-        }
-        let [channels, height, width] = data.shape;
-        let dims = (data.len(), channels, height, width);
-        let images = Tensor::from_slice(&data.inputs, dims, &Device::Cpu)?;
-        let images = images.to_dtype(placement.dtype)?.to_device(&placement.device)?;
-        Ok(Self { images, labels: data.labels.clone(), chunk })
-    }
-
-    fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<'_> {
-        (0..self.labels.len()).step_by(self.chunk).map(|from| from..self.labels.len().min(from + self.chunk))
-    }
-
-    fn images(&self, range: Range<usize>) -> Result<Jet> {
-        Ok(Jet::constant(Var::constant(self.images.narrow(0, range.start, range.len())?)))
-    }
-}
-
 impl Objective {
     /// The mean loss of `model` over `data`, cut into chunks of `chunk` samples.
     ///
@@ -188,7 +166,7 @@ impl Objective {
         let mut sum = 0.0;
         for range in self.chunks(stop) {
             let range = range?;
-            let logits = self.model.forward(&params, &self.samples.images(range.clone())?, &mut Norm::Batch)?;
+            let logits = self.logits(&params, range.clone())?;
             sum += self.mean(&self.loss.excess(logits.value(), self.targets(range))?)?.finite("the training loss")?;
             if sum > ceiling {
                 return Ok(Bounded::Exceeded(sum));
@@ -202,9 +180,8 @@ impl Objective {
     /// # Errors
     /// Those of [`value`](Self::value).
     pub fn gradient(&self, theta: &Theta, stop: &dyn Interrupt) -> Result<(f64, Tensor)> {
-        self.reverse(theta, "the training loss", stop, |params, range| {
-            let images = self.samples.images(range.clone())?;
-            let logits = self.model.forward(params, &images, &mut Norm::Batch)?;
+        self.reverse(theta, None, "the training loss", stop, |params, range| {
+            let logits = self.logits(params, range.clone())?;
             self.loss.excess(logits.value(), self.targets(range))
         })
     }
@@ -258,7 +235,7 @@ impl Objective {
     /// # Errors
     /// Those of [`value`](Self::value).
     pub fn hvp(&self, theta: &Theta, v: &Tensor, stop: &dyn Interrupt) -> Result<Tensor> {
-        Ok(self.reverse_along(theta, v, Order::One, stop)?.1)
+        self.reverse_along(theta, v, Order::One, stop)
     }
 
     /// ∇(vᵀHv), of shape `(N,)`: reverse mode over the second-order jet along `v`.
@@ -266,7 +243,7 @@ impl Objective {
     /// # Errors
     /// Those of [`value`](Self::value).
     pub fn grad_quadratic_form(&self, theta: &Theta, v: &Tensor, stop: &dyn Interrupt) -> Result<Tensor> {
-        Ok(self.reverse_along(theta, v, Order::Two, stop)?.1)
+        self.reverse_along(theta, v, Order::Two, stop)
     }
 
     /// Mean and biased variance of each batch-norm layer's input over the whole training set, pooled over the chunks,
@@ -282,7 +259,9 @@ impl Objective {
             self.model.forward(&params, &self.samples.images(range?)?, &mut Norm::Collect(&mut moments))?;
             chunks.push(moments);
         }
-        Ok((0..self.model.norms()).map(|layer| pooled(chunks.iter().map(|chunk| &chunk[layer]))).collect())
+        Ok((0..self.model.norms())
+            .map(|layer| pooled(&chunks.iter().map(|chunk| &chunk[layer]).collect::<Vec<_>>()))
+            .collect())
     }
 
     /// Loss and accuracy on other data, batch norm by the training set's statistics.
@@ -305,176 +284,4 @@ impl Objective {
         let count = data.len() as f64;
         Ok(Evaluation { loss: loss / count, accuracy: correct as f64 / count })
     }
-
-    /// The derivative of this order along each direction, summed over chunks.
-    fn along(&self, theta: &Theta, directions: &[Tensor], order: Order, stop: &dyn Interrupt) -> Result<Vec<f64>> {
-        let mut all = Vec::with_capacity(directions.len());
-        for group in directions.chunks(DIRECTIONS) {
-            let values = self.parts(theta)?.into_iter().map(Var::constant).collect();
-            let params = self.lines(theta, values, group, order)?;
-            let mut sums = vec![0.0; group.len()];
-            for range in self.chunks(stop) {
-                let derivatives = self.derivatives(&params, range?, order)?;
-                for (sum, derivative) in sums.iter_mut().zip(derivatives) {
-                    *sum += self.mean(&derivative)?.finite(name(order))?;
-                }
-            }
-            all.extend(sums);
-        }
-        Ok(all)
-    }
-
-    /// The derivative of this order along `v`, and its gradient.
-    fn reverse_along(&self, theta: &Theta, v: &Tensor, order: Order, stop: &dyn Interrupt) -> Result<(f64, Tensor)> {
-        let (mut sum, mut total) = (0.0, None);
-        for range in self.chunks(stop) {
-            let (tape, leaves, params) = self.leaves(theta, Some((v, order)))?;
-            let derivatives = self.derivatives(&params, range?, order)?;
-            drop(params);
-            sum += self.backward(&tape, &derivatives[0], &leaves, name(order), &mut total)?;
-        }
-        Ok((sum, total.ok_or_else(no_chunks)?))
-    }
-
-    /// A scalar of each chunk, summed and meant over the training set, and its gradient.
-    fn reverse(
-        &self,
-        theta: &Theta,
-        what: &str,
-        stop: &dyn Interrupt,
-        scalar: impl Fn(&[Jet], Range<usize>) -> Result<Var>,
-    ) -> Result<(f64, Tensor)> {
-        let (mut sum, mut total) = (0.0, None);
-        for range in self.chunks(stop) {
-            let (tape, leaves, params) = self.leaves(theta, None)?;
-            let chunk = scalar(&params, range?)?;
-            drop(params);
-            sum += self.backward(&tape, &chunk, &leaves, what, &mut total)?;
-        }
-        Ok((sum, total.ok_or_else(no_chunks)?))
-    }
-
-    /// Add a chunk's gradient to `total`; the chunk's share of the mean.
-    fn backward(
-        &self,
-        tape: &Tape,
-        chunk: &Var,
-        leaves: &[Var],
-        what: &str,
-        total: &mut Option<Tensor>,
-    ) -> Result<f64> {
-        let share = self.mean(chunk)?;
-        let value = share.finite(what)?;
-        let gradient = flat(tape.backward(&share, leaves)?)?;
-        match total {
-            Some(total) => elementwise::accumulate(total, &gradient)?,
-            None => *total = Some(gradient),
-        }
-        Ok(value)
-    }
-
-    /// The derivative of this order of a chunk's summed loss along each direction of the parameters.
-    fn derivatives(&self, params: &[Jet], range: Range<usize>, order: Order) -> Result<Vec<Var>> {
-        let logits = self.model.forward(params, &self.samples.images(range.clone())?, &mut Norm::Batch)?;
-        match order {
-            Order::Two => self.loss.second(&logits, self.targets(range)),
-            Order::Zero | Order::One => self.loss.first(&logits, self.targets(range)),
-        }
-    }
-
-    fn chunks(&self, stop: &dyn Interrupt) -> impl Iterator<Item = Result<Range<usize>>> {
-        self.samples.chunks().map(move |range| poll(stop).map(|()| range))
-    }
-
-    fn targets(&self, range: Range<usize>) -> Targets<'_> {
-        self.loss.targets(&self.samples.labels[range])
-    }
-
-    /// A sum over samples as its share of the mean over the training set.
-    fn mean(&self, sum: &Var) -> Result<Var> {
-        sum.scale(1.0 / self.len() as f64)
-    }
-
-    /// The parts of θ, which must be this objective's.
-    fn parts(&self, theta: &Theta) -> Result<Vec<Tensor>> {
-        let layout = self.model.layout();
-        let same = Arc::ptr_eq(theta.layout(), layout) || theta.layout() == layout;
-        if !same || theta.dtype() != self.placement.dtype {
-            return Err(Error::Shape {
-                operation: "objective",
-                expected: format!("the model's {} parameters in {:?}", layout.len(), self.placement.dtype),
-                found: format!("{} in {:?}", theta.len(), theta.dtype()),
-            });
-        }
-        (0..layout.parts().len()).map(|index| theta.view(index)).collect()
-    }
-
-    fn constants(&self, theta: &Theta) -> Result<Vec<Jet>> {
-        Ok(self.parts(theta)?.into_iter().map(|part| Jet::constant(Var::constant(part))).collect())
-    }
-
-    /// The parts as leaves of a new tape, and as jets along `v` if there is one.
-    fn leaves(&self, theta: &Theta, along: Option<(&Tensor, Order)>) -> Result<(Tape, Vec<Var>, Vec<Jet>)> {
-        let tape = Tape::new();
-        let leaves: Vec<Var> = self.parts(theta)?.into_iter().map(|part| tape.leaf(part)).collect();
-        let params = match along {
-            Some((v, order)) => self.lines(theta, leaves.clone(), std::slice::from_ref(v), order)?,
-            None => leaves.iter().cloned().map(Jet::constant).collect(),
-        };
-        Ok((tape, leaves, params))
-    }
-
-    /// The jets `value + t·v` of each part.
-    fn lines(&self, theta: &Theta, values: Vec<Var>, directions: &[Tensor], order: Order) -> Result<Vec<Jet>> {
-        let layout = self.model.layout();
-        for v in directions {
-            layout.check(v)?;
-            if v.dtype() != theta.dtype() {
-                return Err(Error::Shape {
-                    operation: "objective",
-                    expected: format!("a direction in {:?}", theta.dtype()),
-                    found: format!("{:?}", v.dtype()),
-                });
-            }
-        }
-        let line = |(index, value)| {
-            let parts = directions.iter().map(|v| Ok(Var::constant(layout.view(v, index)?)));
-            Ok(Jet::line(value, parts.collect::<Result<Vec<_>>>()?, order))
-        };
-        values.into_iter().enumerate().map(line).collect()
-    }
-}
-
-fn poll(stop: &dyn Interrupt) -> Result<()> {
-    if stop.requested() { Err(Error::Interrupted) } else { Ok(()) }
-}
-
-fn name(order: Order) -> &'static str {
-    match order {
-        Order::Two => "the quadratic form",
-        Order::Zero | Order::One => "the directional derivative",
-    }
-}
-
-fn no_chunks() -> Error {
-    Error::Setting("an objective without chunks".to_owned())
-}
-
-/// Gradients of the parts, one after the other.
-fn flat(parts: Vec<Tensor>) -> Result<Tensor> {
-    let parts = parts.into_iter().map(|part| part.flatten_all()).collect::<candle_core::Result<Vec<_>>>()?;
-    Ok(Tensor::cat(&parts, 0)?)
-}
-
-/// The moments of several batches together: means by their sizes, E[x²] − E[x]² through the batches' own variances.
-fn pooled<'a>(batches: impl Iterator<Item = &'a Moments> + Clone) -> Moments {
-    let count: usize = batches.clone().map(|batch| batch.count).sum();
-    let weighted = |value: &dyn Fn(&Moments) -> f64| {
-        batches.clone().map(|batch| value(batch) * batch.count as f64).sum::<f64>() / count as f64
-    };
-    let channels = batches.clone().next().map_or(0, |batch| batch.mean.len());
-    let mean: Vec<f64> = (0..channels).map(|c| weighted(&|batch| batch.mean[c])).collect();
-    let variance =
-        (0..channels).map(|c| weighted(&|batch| batch.variance[c] + (batch.mean[c] - mean[c]).powi(2))).collect();
-    Moments { mean, variance, count }
 }

@@ -1,0 +1,98 @@
+//! Every model against PyTorch's autograd: loss, gradient, Hv, vᵀHv and ∇(vᵀHv). The numbers and the script that made
+//! them are in `tests/oracle/`; parameters, inputs and directions are formulas that both repeat.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use serde_json::Value;
+
+use super::data::Dataset;
+use super::loss::Loss;
+use super::models::{Activation, Architecture};
+use super::objective::{NoInterrupt, Objective, Placement};
+use super::params::{Theta, flat_from_vec, flat_to_vec};
+
+const TOLERANCE: f64 = 1e-9;
+
+fn formula(count: usize, scale: f64, rate: f64, phase: f64) -> Vec<f64> {
+    (0..count).map(|i| scale * (rate * i as f64 + phase).sin()).collect()
+}
+
+/// Name, network, samples, image and loss of each case of the script.
+fn cases() -> Vec<(&'static str, Architecture, usize, [usize; 3], Loss)> {
+    let smoothed = Loss::SmoothedCrossEntropy { smoothing: 0.1 };
+    let mlp = |hidden: &[usize], activation| Architecture::Mlp { hidden: hidden.to_vec(), activation };
+    let convnet = |activation| Architecture::ConvNet { channels: [3, 4, 5, 3], activation };
+    let resnet = |width, final_norm| Architecture::PreactResNet18 { width, final_norm };
+    vec![
+        ("mlp tanh", mlp(&[7, 5], Activation::Tanh), 9, [1, 3, 4], smoothed),
+        ("mlp relu", mlp(&[7], Activation::Relu), 9, [1, 3, 4], Loss::SquaredError),
+        ("convnet tanh", convnet(Activation::Tanh), 6, [2, 8, 8], smoothed),
+        ("convnet relu", convnet(Activation::Relu), 6, [1, 8, 8], smoothed),
+        ("resnet", resnet(2, true), 6, [3, 16, 16], smoothed),
+        ("resnet without last norm", resnet(3, false), 5, [1, 8, 8], Loss::SquaredError),
+    ]
+}
+
+/// The objective, the point and the direction of one case.
+fn set_up(architecture: &Architecture, samples: usize, shape: [usize; 3], loss: Loss) -> (Objective, Theta, Tensor) {
+    let inputs = formula(samples * shape.iter().product::<usize>(), 1.0, 1.3, 0.1);
+    let labels = (0..samples as u32).map(|s| (3 * s + s * s) % 4).collect();
+    let inputs = inputs.into_iter().map(|x| x as f32).collect();
+    let data = Dataset { inputs, labels, shape, classes: 4 };
+    let model = architecture.build(shape, 4).unwrap();
+    let layout = Arc::clone(model.layout());
+    let mut theta = formula(layout.len(), 0.3, 0.7, 0.3);
+    for part in layout.parts() {
+        if part.name.contains("bn") && part.name.ends_with("weight") {
+            theta[part.offset..part.offset + part.len()].iter_mut().for_each(|w| *w += 1.0);
+        }
+    }
+    let direction = formula(layout.len(), 1.0, 2.1, 0.5);
+    let direction = flat_from_vec(direction, DType::F64, &Device::Cpu).unwrap();
+    let theta = Theta::from_vec(layout, theta, DType::F64, &Device::Cpu).unwrap();
+    (Objective::new(model, loss, &data, samples, Placement::cpu(DType::F64)).unwrap(), theta, direction)
+}
+
+fn assert_number(name: &str, what: &str, found: f64, expected: &Value) {
+    let expected = expected.as_f64().unwrap();
+    let error = (found - expected).abs() / expected.abs();
+    assert!(error <= TOLERANCE, "{name}: {what} is {found}, PyTorch has {expected}");
+}
+
+fn assert_vector(name: &str, what: &str, found: &Tensor, oracle: &Value) {
+    let found = flat_to_vec(found).unwrap();
+    let norm = found.iter().map(|x| x * x).sum::<f64>().sqrt();
+    assert_number(name, what, norm, &oracle[what]["norm"]);
+    let every = oracle["every"].as_u64().unwrap() as usize;
+    let entries = oracle[what]["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), found.len().div_ceil(every), "{name}: {what}");
+    for (index, (found, expected)) in found.iter().step_by(every).zip(entries).enumerate() {
+        let expected = expected.as_f64().unwrap();
+        let error = (found - expected).abs() / norm;
+        assert!(error <= TOLERANCE, "{name}: entry {} of {what} is {found}, PyTorch has {expected}", index * every);
+    }
+}
+
+#[test]
+fn every_model_has_the_derivatives_that_pytorch_finds() {
+    let oracle: Value = serde_json::from_str(include_str!("../../tests/oracle/models.json")).unwrap();
+    let oracle = oracle.as_array().unwrap();
+    assert_eq!(oracle.len(), cases().len());
+    for ((name, architecture, samples, shape, loss), oracle) in cases().into_iter().zip(oracle) {
+        assert_eq!(oracle["name"], name);
+        let (objective, theta, v) = set_up(&architecture, samples, shape, loss);
+        let parts = theta.layout().parts().iter().map(|part| serde_json::json!([part.name, part.shape]));
+        assert_eq!(oracle["parameters"], Value::Array(parts.collect()), "{name}");
+        let (loss, gradient) = objective.gradient(&theta, &NoInterrupt).unwrap();
+        assert_number(name, "loss", loss, &oracle["loss"]);
+        assert_vector(name, "gradient", &gradient, oracle);
+        let directional = objective.directional(&theta, &v, &NoInterrupt).unwrap();
+        assert_number(name, "directional", directional, &oracle["directional"]);
+        assert_vector(name, "hessian_product", &objective.hvp(&theta, &v, &NoInterrupt).unwrap(), oracle);
+        let form = objective.quadratic_forms(&theta, std::slice::from_ref(&v), &NoInterrupt).unwrap()[0];
+        assert_number(name, "quadratic_form", form, &oracle["quadratic_form"]);
+        let third = objective.grad_quadratic_form(&theta, &v, &NoInterrupt).unwrap();
+        assert_vector(name, "form_gradient", &third, oracle);
+    }
+}
