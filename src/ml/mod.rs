@@ -7,6 +7,10 @@
 
 pub mod data;
 mod error;
+pub mod jet;
+pub mod loss;
+pub mod models;
+pub mod objective;
 pub mod ops;
 pub mod optim;
 pub mod params;

@@ -154,12 +154,8 @@ impl Var {
         let (left, right) = (self.value.clone(), other.value.clone());
         Ok(Self::record(&[self, other], value, move |g, to| {
             let g = &g.tensor;
-            to.add(a, || {
-                if ta { matmul::matmul(&right, g, tb, true) } else { matmul::matmul(g, &right, false, !tb) }
-            })?;
-            to.add(b, || {
-                if tb { matmul::matmul(g, &left, true, ta) } else { matmul::matmul(&left, g, !ta, false) }
-            })
+            to.add(a, || if ta { matmul::matmul(&right, g, tb, true) } else { matmul::matmul(g, &right, false, !tb) })?;
+            to.add(b, || if tb { matmul::matmul(g, &left, true, ta) } else { matmul::matmul(&left, g, !ta, false) })
         }))
     }
 

@@ -1,0 +1,175 @@
+//! The operations of models, carried to any order.
+
+use candle_core::Tensor;
+
+use super::{Jet, Order, Tangent};
+use crate::ml::ops::conv::Geometry;
+use crate::ml::ops::norm::{self, Moments};
+use crate::ml::ops::pool::{self, Window};
+use crate::ml::params::flat_from_vec;
+use crate::ml::tape::Var;
+use crate::ml::{Error, Result};
+
+/// The nonlinearity of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// max(x, 0), with ReLU′(0) = 0 and second derivative 0 everywhere: the almost-everywhere Hessian.
+    Relu,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+/// Where a batch norm takes its mean and variance from.
+#[derive(Debug)]
+pub enum Norm<'a> {
+    /// The batch itself.
+    Batch,
+    /// The batch itself; what it says is kept, layer by layer.
+    Collect(&'a mut Vec<Moments>),
+    /// Moments that were estimated before, layer by layer.
+    Fixed(std::slice::Iter<'a, Moments>),
+}
+
+impl Jet {
+    /// `x·wᵀ + b`: `[S, I]` by `[O, I]` and `[O]` gives `[S, O]`.
+    ///
+    /// # Errors
+    /// Sizes that do not go together.
+    pub fn affine(&self, weight: &Self, bias: &Self) -> Result<Self> {
+        self.bilinear(weight, |x, w| x.matmul(w, (false, true)))?.add_channels(bias)
+    }
+
+    /// The convolution of images `[S, C, H, W]` with a kernel `[O, C, h, w]`.
+    ///
+    /// # Errors
+    /// Channels that differ, or a kernel larger than the padded image.
+    pub fn conv2d(&self, weight: &Self, geometry: Geometry) -> Result<Self> {
+        self.bilinear(weight, |x, w| x.conv2d(w, geometry))
+    }
+
+    /// The network's nonlinearity, element by element.
+    ///
+    /// # Errors
+    /// candle's, passed on.
+    pub fn activation(&self, activation: Activation) -> Result<Self> {
+        match activation {
+            Activation::Relu => {
+                let mask = self.value.value().clone();
+                self.linear(|x| x.gate(&mask))
+            }
+            Activation::Tanh => {
+                let y = self.value.tanh()?;
+                if self.tangents.is_empty() {
+                    return Ok(Self { value: y, tangents: Vec::new(), order: self.order });
+                }
+                let slope = y.one_minus_square()?;
+                self.elementwise(y.clone(), &slope, || y.mul(&slope)?.scale(-2.0))
+            }
+        }
+    }
+
+    /// The first maximum, in row-major order, of each window of `[S, C, H, W]`; windows do not overlap.
+    ///
+    /// # Errors
+    /// Images smaller than the window.
+    pub fn max_pool(&self, window: Window) -> Result<Self> {
+        let selection = pool::maxima(self.value.value(), window)?;
+        self.linear(|x| x.select(&selection))
+    }
+
+    /// The mean of each window of `[S, C, H, W]`; windows do not overlap.
+    ///
+    /// # Errors
+    /// Images smaller than the window.
+    pub fn avg_pool(&self, window: Window) -> Result<Self> {
+        self.linear(|x| x.avg_pool(window))
+    }
+
+    /// The mean over all pixels of `[S, C, H, W]`: `[S, C]`.
+    ///
+    /// # Errors
+    /// A tensor that is not `[S, C, H, W]`.
+    pub fn global_avg_pool(&self) -> Result<Self> {
+        let (_, _, height, width) = self.value.value().dims4()?;
+        self.avg_pool((height, width))?.flatten()
+    }
+
+    /// All but the first axis in one: `[S, …]` gives `[S, I]`.
+    ///
+    /// # Errors
+    /// candle's, passed on.
+    pub fn flatten(&self) -> Result<Self> {
+        let dims = self.value.dims();
+        let flat = [dims[0], dims[1..].iter().product()];
+        self.linear(|x| x.reshape(&flat))
+    }
+
+    /// `x + b`, with one value a channel of `[S, C, …]`.
+    ///
+    /// # Errors
+    /// Another number of values than channels.
+    pub fn add_channels(&self, bias: &Self) -> Result<Self> {
+        let dims = self.value.dims().to_vec();
+        let part = |x: Option<&Var>, b: Option<&Var>| match (x, b) {
+            (Some(x), Some(b)) => x.add_channels(b).map(Some),
+            (None, Some(b)) => b.broadcast_channels(&dims).map(Some),
+            (x, None) => Ok(x.cloned()),
+        };
+        let tangents = (0..self.tangents.len().max(bias.tangents.len()))
+            .map(|v| {
+                let first = part(self.first(v), bias.first(v))?;
+                Ok(Tangent { first, second: part(self.second(v), bias.second(v))? })
+            })
+            .collect::<Result<_>>()?;
+        let value = self.value.add_channels(&bias.value)?;
+        Ok(Self { value, tangents, order: self.order.max(bias.order) })
+    }
+
+    /// Batch normalisation of `[S, C, …]` with weight and bias `[C]`. Fused at order 0, else made of elementary rules.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for one value a channel, or fewer fixed moments than layers; another number of weights than
+    /// channels.
+    pub fn batch_norm(&self, weight: &Self, bias: &Self, norm: &mut Norm<'_>) -> Result<Self> {
+        if let Norm::Fixed(moments) = norm {
+            let missing = || Error::Setting("batch norm has more layers than moments were given".to_owned());
+            return self.fixed_norm(weight, bias, moments.next().ok_or_else(missing)?);
+        }
+        if self.tangents.is_empty() && weight.tangents.is_empty() && bias.tangents.is_empty() {
+            let (value, moments) = self.value.batch_norm(&weight.value, &bias.value)?;
+            if let Norm::Collect(all) = norm {
+                all.push(moments.as_ref().clone());
+            }
+            return Ok(Self { value, tangents: Vec::new(), order: Order::Zero });
+        }
+        norm::check(self.value.value())?;
+        let dims = self.value.dims().to_vec();
+        let count = dims.iter().product::<usize>() / dims[1];
+        let mean = self.linear(|x| x.sum_channels()?.scale(1.0 / count as f64))?;
+        let centred = self.add_scaled(&mean.linear(|m| m.broadcast_channels(&dims))?, -1.0)?;
+        let variance = centred.bilinear(&centred, |x, y| x.dot_channels(y)?.scale(1.0 / count as f64))?;
+        let scale = variance.inverse_root(norm::EPSILON)?.bilinear(weight, Var::mul)?;
+        centred.bilinear(&scale, Var::mul_channels)?.add_channels(bias)
+    }
+
+    /// Normalisation by moments that do not depend on θ: x·s + (b − mean·s), s = w/√(var + ε).
+    fn fixed_norm(&self, weight: &Self, bias: &Self, moments: &Moments) -> Result<Self> {
+        let like = |values: Vec<f64>| -> Result<Jet> {
+            let x: &Tensor = self.value.value();
+            Ok(Jet::constant(Var::constant(flat_from_vec(values, x.dtype(), x.device())?)))
+        };
+        let slopes = moments.variance.iter().map(|variance| 1.0 / (variance + norm::EPSILON).sqrt()).collect();
+        let scale = weight.bilinear(&like(slopes)?, Var::mul)?;
+        let shift = bias.add_scaled(&scale.bilinear(&like(moments.mean.clone())?, Var::mul)?, -1.0)?;
+        self.bilinear(&scale, Var::mul_channels)?.add_channels(&shift)
+    }
+
+    /// r = (x + shift)^(−½): r′ = −½r³, r″ = ¾r⁵ in x.
+    fn inverse_root(&self, shift: f64) -> Result<Self> {
+        let r = self.value.inverse_root(shift)?;
+        let square = r.mul(&r)?;
+        let cube = square.mul(&r)?;
+        let slope = cube.scale(-0.5)?;
+        self.elementwise(r, &slope, || square.mul(&cube)?.scale(0.75))
+    }
+}

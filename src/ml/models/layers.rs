@@ -1,0 +1,138 @@
+//! What networks are made of: layers that know where their parameters lie, and the list that those are declared in.
+
+use std::sync::Arc;
+
+use super::{Norm, Result};
+use crate::ml::jet::Jet;
+use crate::ml::ops::conv::Geometry;
+use crate::ml::params::Layout;
+use crate::ml::rng::Draws;
+
+/// How the elements of one part of θ are initialised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Initial {
+    /// Uniform on (−bound, bound), where bound = 1/√`fan_in`: PyTorch's default for weights (Kaiming with a = √5) and
+    /// biases of linear and convolution layers.
+    Uniform {
+        /// Inputs of one output.
+        fan_in: usize,
+    },
+    /// One value.
+    Constant(f64),
+}
+
+impl Initial {
+    /// One element.
+    pub fn draw(&self, draws: &mut Draws) -> f64 {
+        match self {
+            Self::Uniform { fan_in } => (2.0 * draws.uniform() - 1.0) / (*fan_in as f64).sqrt(),
+            Self::Constant(value) => *value,
+        }
+    }
+}
+
+/// The parameters of a network, in the order in which its layers are declared.
+#[derive(Default)]
+pub(super) struct Parameters {
+    parts: Vec<(String, Vec<usize>)>,
+    initials: Vec<Initial>,
+    norms: usize,
+}
+
+/// What a network knows of its parameters once all are declared.
+pub(super) struct Declared {
+    pub(super) layout: Arc<Layout>,
+    pub(super) initials: Vec<Initial>,
+    pub(super) norms: usize,
+}
+
+impl Parameters {
+    /// A fully connected layer with bias.
+    pub(super) fn linear(&mut self, name: &str, inputs: usize, outputs: usize) -> Linear {
+        let initial = Initial::Uniform { fan_in: inputs };
+        let weight = self.part(format!("{name}.weight"), vec![outputs, inputs], initial);
+        let bias = self.part(format!("{name}.bias"), vec![outputs], initial);
+        Linear { weight, bias }
+    }
+
+    /// A convolution without bias, of square kernels.
+    pub(super) fn conv(&mut self, name: &str, channels: (usize, usize), kernel: usize, geometry: Geometry) -> Conv {
+        let (inputs, outputs) = channels;
+        let initial = Initial::Uniform { fan_in: inputs * kernel * kernel };
+        let weight = self.part(format!("{name}.weight"), vec![outputs, inputs, kernel, kernel], initial);
+        Conv { weight, bias: None, geometry }
+    }
+
+    /// A convolution with bias, of square kernels.
+    pub(super) fn conv_with_bias(
+        &mut self,
+        name: &str,
+        channels: (usize, usize),
+        kernel: usize,
+        geometry: Geometry,
+    ) -> Conv {
+        let conv = self.conv(name, channels, kernel, geometry);
+        let initial = Initial::Uniform { fan_in: channels.0 * kernel * kernel };
+        Conv { bias: Some(self.part(format!("{name}.bias"), vec![channels.1], initial)), ..conv }
+    }
+
+    /// A batch norm.
+    pub(super) fn norm(&mut self, name: &str, channels: usize) -> BatchNorm {
+        self.norms += 1;
+        let weight = self.part(format!("{name}.weight"), vec![channels], Initial::Constant(1.0));
+        let bias = self.part(format!("{name}.bias"), vec![channels], Initial::Constant(0.0));
+        BatchNorm { weight, bias }
+    }
+
+    /// That is all.
+    pub(super) fn declared(self) -> Declared {
+        Declared { layout: Arc::new(Layout::new(self.parts)), initials: self.initials, norms: self.norms }
+    }
+
+    fn part(&mut self, name: String, shape: Vec<usize>, initial: Initial) -> usize {
+        self.parts.push((name, shape));
+        self.initials.push(initial);
+        self.parts.len() - 1
+    }
+}
+
+/// A fully connected layer: the places of its parameters.
+pub(super) struct Linear {
+    weight: usize,
+    bias: usize,
+}
+
+impl Linear {
+    pub(super) fn forward(&self, params: &[Jet], x: &Jet) -> Result<Jet> {
+        x.affine(&params[self.weight], &params[self.bias])
+    }
+}
+
+/// A convolution: the places of its parameters.
+pub(super) struct Conv {
+    weight: usize,
+    bias: Option<usize>,
+    geometry: Geometry,
+}
+
+impl Conv {
+    pub(super) fn forward(&self, params: &[Jet], x: &Jet) -> Result<Jet> {
+        let y = x.conv2d(&params[self.weight], self.geometry)?;
+        match self.bias {
+            Some(bias) => y.add_channels(&params[bias]),
+            None => Ok(y),
+        }
+    }
+}
+
+/// A batch norm: the places of its parameters.
+pub(super) struct BatchNorm {
+    weight: usize,
+    bias: usize,
+}
+
+impl BatchNorm {
+    pub(super) fn forward(&self, params: &[Jet], x: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {
+        x.batch_norm(&params[self.weight], &params[self.bias], norm)
+    }
+}

@@ -1,0 +1,102 @@
+//! The networks. Each is written once, over jets; its parameters have PyTorch's names, shapes, order and default
+//! initialisation. A model knows neither data nor loss.
+//!
+//! Reading order: this file (the trait, the list of architectures), `layers` (what networks are made of), `mlp`,
+//! `convnet`, `resnet`.
+
+mod convnet;
+mod layers;
+mod mlp;
+mod resnet;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device};
+
+use super::jet::Jet;
+pub use super::jet::{Activation, Norm};
+use super::params::{Layout, Theta};
+use super::rng::Stream;
+use super::{Error, Result};
+pub use layers::Initial;
+
+/// A network as a function of its parameters and a batch.
+pub trait Model: Send + Sync {
+    /// The fixed order of its parameters.
+    fn layout(&self) -> &Arc<Layout>;
+
+    /// How each part of the layout is initialised, in order.
+    fn initials(&self) -> &[Initial];
+
+    /// How many batch-norm layers it has.
+    fn norms(&self) -> usize;
+
+    /// The logits `[S, K]` of images `[S, C, H, W]`; `params` are the parts of the layout in order.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; batch norm over one value a channel.
+    fn forward(&self, params: &[Jet], images: &Jet, norm: &mut Norm<'_>) -> Result<Jet>;
+
+    /// A random initial point. Part i is drawn at position (0, i) of the stream, in f64, and rounded to `dtype`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a dtype other than f32 and f64.
+    fn init(&self, stream: &Stream, dtype: DType, device: &Device) -> Result<Theta> {
+        let mut values = Vec::with_capacity(self.layout().len());
+        for (index, (part, initial)) in self.layout().parts().iter().zip(self.initials()).enumerate() {
+            let mut draws = stream.at(0, index as u32);
+            values.extend((0..part.len()).map(|_| initial.draw(&mut draws)));
+        }
+        Theta::from_vec(Arc::clone(self.layout()), values, dtype, device)
+    }
+}
+
+/// The networks there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Architecture {
+    /// Fully connected layers `fc1`, `fc2`, … with the activation between them.
+    Mlp {
+        /// Width of each hidden layer.
+        hidden: Vec<usize>,
+        /// The nonlinearity.
+        activation: Activation,
+    },
+    /// Four 3×3 convolutions `conv1` … `conv4` with biases and padding 1, each with the activation, a 2×2 max pool after
+    /// the second and the fourth, and one linear layer `fc`.
+    ConvNet {
+        /// Channels of each convolution.
+        channels: [usize; 4],
+        /// The nonlinearity.
+        activation: Activation,
+    },
+    /// Preact-ResNet18 (He et al. 2016) for small images, with the names of kuangliu's PyTorch model.
+    PreactResNet18 {
+        /// Channels of the first stage; 64 in the paper.
+        width: usize,
+        /// Whether batch norm and ReLU follow the last stage, as in He et al.; kuangliu's model leaves them out.
+        final_norm: bool,
+    },
+}
+
+impl Architecture {
+    /// The network for images `[channels, height, width]` and this many classes.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if a width is 0 or the images are too small.
+    pub fn build(&self, image: [usize; 3], classes: usize) -> Result<Arc<dyn Model>> {
+        if image.contains(&0) || classes == 0 {
+            return Err(Error::Setting(format!("no model for images {image:?} and {classes} classes")));
+        }
+        match self {
+            Self::Mlp { hidden, activation } => Ok(Arc::new(mlp::Mlp::new(image, hidden, classes, *activation)?)),
+            Self::ConvNet { channels, activation } => {
+                Ok(Arc::new(convnet::ConvNet::new(image, *channels, classes, *activation)?))
+            }
+            Self::PreactResNet18 { width, final_norm } => {
+                Ok(Arc::new(resnet::PreactResNet18::new(image, *width, classes, *final_norm)?))
+            }
+        }
+    }
+}

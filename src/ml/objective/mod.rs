@@ -1,0 +1,287 @@
+//! The hinge of the science: a model, its loss and a fixed partition of data as one function L(θ), and its derivatives.
+//!
+//! L is the mean loss over the training set. The set is cut once into consecutive chunks (the last may be shorter); batch
+//! norm, in training mode, sees one chunk at a time, and so L is a function of θ alone. Chunk results are summed in their
+//! order: numbers in f64, gradients in the dtype of θ. Losses are excess losses, as [`Loss`] says. Every method polls for
+//! an interrupt once a chunk.
+//!
+//! Reading order: this file (what can be asked), then `samples` (the partition), `passes` (forward along directions,
+//! reverse).
+
+mod passes;
+mod samples;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::data::Dataset;
+use super::jet::{Jet, Order};
+use super::loss::{Loss, Targets};
+use super::models::{Model, Norm};
+use super::ops::norm::Moments;
+use super::ops::softmax;
+use super::params::Theta;
+use super::tape::Var;
+use super::{Error, Result};
+use passes::{flat, poll};
+use samples::{Samples, pooled};
+
+/// Whether the caller asked to stop. Any `Fn() -> bool` is one; it is polled once a chunk.
+pub trait Interrupt {
+    /// Whether to stop now.
+    fn requested(&self) -> bool;
+}
+
+impl<F: Fn() -> bool> Interrupt for F {
+    fn requested(&self) -> bool {
+        self()
+    }
+}
+
+/// The caller who never asks to stop.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoInterrupt;
+
+impl Interrupt for NoInterrupt {
+    fn requested(&self) -> bool {
+        false
+    }
+}
+
+/// In which dtype and on which device to compute.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// f32 or f64.
+    pub dtype: DType,
+    /// Where the tensors are.
+    pub device: Device,
+}
+
+impl Placement {
+    /// On the CPU.
+    pub fn cpu(dtype: DType) -> Self {
+        Self { dtype, device: Device::Cpu }
+    }
+}
+
+/// A loss that was followed only as long as it might stay within a ceiling.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bounded {
+    /// The whole loss, at or below the ceiling.
+    Within(f64),
+    /// A partial sum that already exceeds the ceiling; the loss is at least this.
+    Exceeded(f64),
+}
+
+/// What the samples of a batch should be.
+#[derive(Clone, Copy, Debug)]
+pub enum BatchTargets<'a> {
+    /// The loss's own targets: smoothed labels.
+    Soft,
+    /// One class a sample of the batch, taken as it is: −log p of the class, or the squared distance from it.
+    Drawn(&'a [u32]),
+}
+
+/// How a model does on data that it was not trained on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The mean excess loss.
+    pub loss: f64,
+    /// The share of samples whose largest logit is at their label.
+    pub accuracy: f64,
+}
+
+/// A model, a loss and a fixed partition of data: L(θ).
+pub struct Objective {
+    model: Arc<dyn Model>,
+    loss: Loss,
+    samples: Samples,
+    placement: Placement,
+}
+
+impl Objective {
+    /// The mean loss of `model` over `data`, cut into chunks of `chunk` samples.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for no samples, chunks of none, or a dtype other than f32 and f64; [`Error::Shape`] if the data
+    /// set's parts do not fit together.
+    pub fn new(model: Arc<dyn Model>, loss: Loss, data: &Dataset, chunk: usize, placement: Placement) -> Result<Self> {
+        if !matches!(placement.dtype, DType::F32 | DType::F64) {
+            let dtype = placement.dtype.as_str();
+            return Err(Error::Setting(format!("models are computed in `f32` or `f64`, not `{dtype}`")));
+        }
+        let samples = Samples::new(data, chunk, &placement)?;
+        Ok(Self { model, loss, samples, placement })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<dyn Model> {
+        &self.model
+    }
+
+    /// The loss.
+    pub fn loss(&self) -> Loss {
+        self.loss
+    }
+
+    /// In which dtype and on which device it computes; θ and directions must be there too.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// Number of training samples.
+    pub fn len(&self) -> usize {
+        self.samples.labels.len()
+    }
+
+    /// Whether there is no sample; never so.
+    pub fn is_empty(&self) -> bool {
+        self.samples.labels.is_empty()
+    }
+
+    /// The training labels, in the data set's order.
+    pub fn labels(&self) -> &[u32] {
+        &self.samples.labels
+    }
+
+    /// L(θ).
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`]; [`Error::NotFinite`]; [`Error::Shape`] for a θ of another layout or dtype.
+    pub fn value(&self, theta: &Theta, stop: &dyn Interrupt) -> Result<f64> {
+        match self.value_until(theta, f64::INFINITY, stop)? {
+            Bounded::Within(loss) | Bounded::Exceeded(loss) => Ok(loss),
+        }
+    }
+
+    /// L(θ), or the first partial sum over chunks that exceeds `ceiling`: losses are not negative, so the sum only grows.
+    ///
+    /// # Errors
+    /// Those of [`value`](Self::value).
+    pub fn value_until(&self, theta: &Theta, ceiling: f64, stop: &dyn Interrupt) -> Result<Bounded> {
+        let params = self.constants(theta)?;
+        let mut sum = 0.0;
+        for range in self.chunks(stop) {
+            let range = range?;
+            let logits = self.logits(&params, range.clone())?;
+            sum += self.mean(&self.loss.excess(logits.value(), self.targets(range))?)?.finite("the training loss")?;
+            if sum > ceiling {
+                return Ok(Bounded::Exceeded(sum));
+            }
+        }
+        Ok(Bounded::Within(sum))
+    }
+
+    /// L(θ) and ∇L(θ), of shape `(N,)` and θ's dtype.
+    ///
+    /// # Errors
+    /// Those of [`value`](Self::value).
+    pub fn gradient(&self, theta: &Theta, stop: &dyn Interrupt) -> Result<(f64, Tensor)> {
+        self.reverse(theta, None, "the training loss", stop, |params, range| {
+            let logits = self.logits(params, range.clone())?;
+            self.loss.excess(logits.value(), self.targets(range))
+        })
+    }
+
+    /// The loss of one batch, the mean over `indices` into the training set, and its gradient, of shape `(N,)`. Batch norm
+    /// sees the batch.
+    ///
+    /// # Errors
+    /// Those of [`value`](Self::value); [`Error::Setting`] for an empty batch or an index beyond the training set.
+    pub fn batch_gradient(&self, theta: &Theta, indices: &[u32], targets: BatchTargets<'_>) -> Result<(f64, Tensor)> {
+        let beyond = indices.iter().find(|&&index| index as usize >= self.len());
+        if indices.is_empty() || beyond.is_some() {
+            let (batch, samples) = (indices.len(), self.len());
+            return Err(Error::Setting(format!("a batch of {batch} from {samples} samples: index {beyond:?}")));
+        }
+        let labels: Vec<u32> = indices.iter().map(|&index| self.samples.labels[index as usize]).collect();
+        let targets = match targets {
+            BatchTargets::Soft => self.loss.targets(&labels),
+            BatchTargets::Drawn(labels) => Targets { labels, smoothing: 0.0 },
+        };
+        let indices = Tensor::new(indices, &self.placement.device)?;
+        let images = Jet::constant(Var::constant(self.samples.images.index_select(&indices, 0)?));
+        let (tape, leaves, params) = self.leaves(theta, None)?;
+        let logits = self.model.forward(&params, &images, &mut Norm::Batch)?;
+        let loss = self.loss.excess(logits.value(), targets)?.scale(1.0 / labels.len() as f64)?;
+        drop((logits, params));
+        let value = loss.finite("the loss of a batch")?;
+        Ok((value, flat(tape.backward(&loss, &leaves)?)?))
+    }
+
+    /// ∇L(θ)·v, exact, forward only. `v` has shape `(N,)` and θ's dtype.
+    ///
+    /// # Errors
+    /// Those of [`value`](Self::value).
+    pub fn directional(&self, theta: &Theta, v: &Tensor, stop: &dyn Interrupt) -> Result<f64> {
+        let sums = self.along(theta, std::slice::from_ref(v), Order::One, stop)?;
+        Ok(sums[0])
+    }
+
+    /// vᵀHv for each direction `v`, of shape `(N,)` and θ's dtype: forward only, no graph, one value pass for several
+    /// directions. The bytes of each do not depend on which others are asked with it.
+    ///
+    /// # Errors
+    /// Those of [`value`](Self::value).
+    pub fn quadratic_forms(&self, theta: &Theta, directions: &[Tensor], stop: &dyn Interrupt) -> Result<Vec<f64>> {
+        self.along(theta, directions, Order::Two, stop)
+    }
+
+    /// Hv, of shape `(N,)`: reverse mode over the first-order jet along `v`.
+    ///
+    /// # Errors
+    /// Those of [`value`](Self::value).
+    pub fn hvp(&self, theta: &Theta, v: &Tensor, stop: &dyn Interrupt) -> Result<Tensor> {
+        self.reverse_along(theta, v, Order::One, stop)
+    }
+
+    /// ∇(vᵀHv), of shape `(N,)`: reverse mode over the second-order jet along `v`.
+    ///
+    /// # Errors
+    /// Those of [`value`](Self::value).
+    pub fn grad_quadratic_form(&self, theta: &Theta, v: &Tensor, stop: &dyn Interrupt) -> Result<Tensor> {
+        self.reverse_along(theta, v, Order::Two, stop)
+    }
+
+    /// Mean and biased variance of each batch-norm layer's input over the whole training set, pooled over the chunks,
+    /// each of which was itself normalised by its own.
+    ///
+    /// # Errors
+    /// Those of [`value`](Self::value).
+    pub fn norm_statistics(&self, theta: &Theta, stop: &dyn Interrupt) -> Result<Vec<Moments>> {
+        let params = self.constants(theta)?;
+        let mut chunks = Vec::new();
+        for range in self.chunks(stop) {
+            let mut moments = Vec::with_capacity(self.model.norms());
+            self.model.forward(&params, &self.samples.images(range?)?, &mut Norm::Collect(&mut moments))?;
+            chunks.push(moments);
+        }
+        Ok((0..self.model.norms())
+            .map(|layer| pooled(&chunks.iter().map(|chunk| &chunk[layer]).collect::<Vec<_>>()))
+            .collect())
+    }
+
+    /// Loss and accuracy on other data, batch norm by the training set's statistics.
+    ///
+    /// # Errors
+    /// Those of [`value`](Self::value).
+    pub fn evaluate(&self, theta: &Theta, data: &Dataset, stop: &dyn Interrupt) -> Result<Evaluation> {
+        let statistics = if self.model.norms() > 0 { self.norm_statistics(theta, stop)? } else { Vec::new() };
+        let samples = Samples::new(data, self.samples.chunk, &self.placement)?;
+        let params = self.constants(theta)?;
+        let (mut loss, mut correct) = (0.0, 0);
+        for range in samples.chunks() {
+            poll(stop)?;
+            let mut norm = Norm::Fixed(statistics.iter());
+            let logits = self.model.forward(&params, &samples.images(range.clone())?, &mut norm)?;
+            let labels = &samples.labels[range];
+            loss += self.loss.excess(logits.value(), self.loss.targets(labels))?.finite("the validation loss")?;
+            correct += softmax::count_correct(logits.value().value(), labels)?;
+        }
+        let count = data.len() as f64;
+        Ok(Evaluation { loss: loss / count, accuracy: correct as f64 / count })
+    }
+}

@@ -1,0 +1,180 @@
+//! The passes over the chunks that every method of [`Objective`] is one of: forward along directions, and reverse.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use super::{Interrupt, Objective};
+use crate::ml::jet::{Jet, Order};
+use crate::ml::loss::Targets;
+use crate::ml::models::Norm;
+use crate::ml::ops::elementwise;
+use crate::ml::params::Theta;
+use crate::ml::tape::{Tape, Var};
+use crate::ml::{Error, Result};
+
+/// Directions that share one value pass; their number bounds the memory of a pass and changes no result.
+const DIRECTIONS: usize = 8;
+
+impl Objective {
+    /// The derivative of this order along each direction, summed over chunks.
+    pub(super) fn along(
+        &self,
+        theta: &Theta,
+        directions: &[Tensor],
+        order: Order,
+        stop: &dyn Interrupt,
+    ) -> Result<Vec<f64>> {
+        let mut all = Vec::with_capacity(directions.len());
+        for group in directions.chunks(DIRECTIONS) {
+            let values = self.parts(theta)?.into_iter().map(Var::constant).collect();
+            let params = self.lines(theta, values, group, order)?;
+            let mut sums = vec![0.0; group.len()];
+            for range in self.chunks(stop) {
+                let derivatives = self.derivatives(&params, range?, order)?;
+                for (sum, derivative) in sums.iter_mut().zip(derivatives) {
+                    *sum += self.mean(&derivative)?.finite(name(order))?;
+                }
+            }
+            all.extend(sums);
+        }
+        Ok(all)
+    }
+
+    /// The gradient of the derivative of this order along `v`.
+    pub(super) fn reverse_along(
+        &self,
+        theta: &Theta,
+        v: &Tensor,
+        order: Order,
+        stop: &dyn Interrupt,
+    ) -> Result<Tensor> {
+        let chunk = |params: &[Jet], range| Ok(self.derivatives(params, range, order)?.remove(0));
+        Ok(self.reverse(theta, Some((v, order)), name(order), stop, chunk)?.1)
+    }
+
+    /// A scalar of each chunk, summed and meant over the training set, and its gradient.
+    pub(super) fn reverse(
+        &self,
+        theta: &Theta,
+        along: Option<(&Tensor, Order)>,
+        what: &str,
+        stop: &dyn Interrupt,
+        scalar: impl Fn(&[Jet], Range<usize>) -> Result<Var>,
+    ) -> Result<(f64, Tensor)> {
+        let (mut sum, mut total) = (0.0, None::<Tensor>);
+        for range in self.chunks(stop) {
+            let (tape, leaves, params) = self.leaves(theta, along)?;
+            let share = self.mean(&scalar(&params, range?)?)?;
+            drop(params);
+            sum += share.finite(what)?;
+            let gradient = flat(tape.backward(&share, &leaves)?)?;
+            match &total {
+                Some(total) => elementwise::accumulate(total, &gradient)?,
+                None => total = Some(gradient),
+            }
+        }
+        let total = total.ok_or_else(|| Error::Setting("an objective without chunks".to_owned()))?;
+        Ok((sum, total))
+    }
+
+    /// The logits of a chunk, batch norm by the chunk itself.
+    pub(super) fn logits(&self, params: &[Jet], range: Range<usize>) -> Result<Jet> {
+        self.model.forward(params, &self.samples.images(range)?, &mut Norm::Batch)
+    }
+
+    /// The derivative of this order of a chunk's summed loss along each direction of the parameters.
+    pub(super) fn derivatives(&self, params: &[Jet], range: Range<usize>, order: Order) -> Result<Vec<Var>> {
+        let logits = self.logits(params, range.clone())?;
+        match order {
+            Order::Two => self.loss.second(&logits, self.targets(range)),
+            Order::Zero | Order::One => self.loss.first(&logits, self.targets(range)),
+        }
+    }
+
+    pub(super) fn chunks(&self, stop: &dyn Interrupt) -> impl Iterator<Item = Result<Range<usize>>> {
+        self.samples.chunks().map(move |range| poll(stop).map(|()| range))
+    }
+
+    pub(super) fn targets(&self, range: Range<usize>) -> Targets<'_> {
+        self.loss.targets(&self.samples.labels[range])
+    }
+
+    /// A sum over samples as its share of the mean over the training set.
+    pub(super) fn mean(&self, sum: &Var) -> Result<Var> {
+        sum.scale(1.0 / self.len() as f64)
+    }
+
+    /// The parts of θ, which must be this objective's.
+    pub(super) fn parts(&self, theta: &Theta) -> Result<Vec<Tensor>> {
+        let layout = self.model.layout();
+        let same = Arc::ptr_eq(theta.layout(), layout) || theta.layout() == layout;
+        if !same || theta.dtype() != self.placement.dtype {
+            return Err(Error::Shape {
+                operation: "objective",
+                expected: format!("the model's {} parameters in {:?}", layout.len(), self.placement.dtype),
+                found: format!("{} in {:?}", theta.len(), theta.dtype()),
+            });
+        }
+        (0..layout.parts().len()).map(|index| theta.view(index)).collect()
+    }
+
+    pub(super) fn constants(&self, theta: &Theta) -> Result<Vec<Jet>> {
+        Ok(self.parts(theta)?.into_iter().map(|part| Jet::constant(Var::constant(part))).collect())
+    }
+
+    /// The parts as leaves of a new tape, and as jets along `v` if there is one.
+    pub(super) fn leaves(&self, theta: &Theta, along: Option<(&Tensor, Order)>) -> Result<(Tape, Vec<Var>, Vec<Jet>)> {
+        let tape = Tape::new();
+        let leaves: Vec<Var> = self.parts(theta)?.into_iter().map(|part| tape.leaf(part)).collect();
+        let params = match along {
+            Some((v, order)) => self.lines(theta, leaves.clone(), std::slice::from_ref(v), order)?,
+            None => leaves.iter().cloned().map(Jet::constant).collect(),
+        };
+        Ok((tape, leaves, params))
+    }
+
+    /// The jets `value + t·v` of each part.
+    pub(super) fn lines(
+        &self,
+        theta: &Theta,
+        values: Vec<Var>,
+        directions: &[Tensor],
+        order: Order,
+    ) -> Result<Vec<Jet>> {
+        let layout = self.model.layout();
+        for v in directions {
+            layout.check(v)?;
+            if v.dtype() != theta.dtype() {
+                return Err(Error::Shape {
+                    operation: "objective",
+                    expected: format!("a direction in {:?}", theta.dtype()),
+                    found: format!("{:?}", v.dtype()),
+                });
+            }
+        }
+        let line = |(index, value)| {
+            let parts = directions.iter().map(|v| Ok(Var::constant(layout.view(v, index)?)));
+            Ok(Jet::line(value, parts.collect::<Result<Vec<_>>>()?, order))
+        };
+        values.into_iter().enumerate().map(line).collect()
+    }
+}
+
+pub(super) fn poll(stop: &dyn Interrupt) -> Result<()> {
+    if stop.requested() { Err(Error::Interrupted) } else { Ok(()) }
+}
+
+fn name(order: Order) -> &'static str {
+    match order {
+        Order::Two => "the quadratic form",
+        Order::Zero | Order::One => "the directional derivative",
+    }
+}
+
+/// Gradients of the parts, one after the other.
+pub(super) fn flat(parts: Vec<Tensor>) -> Result<Tensor> {
+    let parts = parts.into_iter().map(|part| part.flatten_all()).collect::<candle_core::Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&parts, 0)?)
+}
