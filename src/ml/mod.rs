@@ -8,6 +8,7 @@
 pub mod data;
 mod error;
 pub mod jet;
+pub mod landscape;
 pub mod loss;
 pub mod models;
 pub mod objective;
