@@ -35,29 +35,30 @@ pub enum Sampling {
 
 /// The batches of one epoch. Any of them can be had without those before it.
 #[derive(Clone, Debug)]
-pub struct Batches<'a> {
-    stream: &'a Stream,
+pub struct Batches {
+    stream: Stream,
     epoch: u32,
     samples: usize,
     batch: usize,
-    order: Option<Vec<usize>>,
+    order: Option<Vec<u32>>,
 }
 
-impl<'a> Batches<'a> {
+impl Batches {
     /// The batches of `epoch` over `samples` samples, `batch` at a time, drawn from `stream` (by custom the stream of
     /// `"shuffle"`). Reshuffled: consecutive pieces of one permutation drawn at (epoch, 0); the last piece holds what remains
     /// and may be smaller. Iid: the batch of iteration k is drawn at (epoch, k), and every batch is full.
     ///
     /// # Panics
-    /// If `batch` or `samples` is 0.
-    pub fn new(stream: &'a Stream, epoch: u32, samples: usize, batch: usize, sampling: Sampling) -> Self {
+    /// If `batch` or `samples` is 0, or there are 2³² samples or more.
+    pub fn new(stream: &Stream, epoch: u32, samples: usize, batch: usize, sampling: Sampling) -> Self {
         assert!(batch > 0 && samples > 0, "a batch holds at least one sample");
+        assert!(u32::try_from(samples).is_ok(), "sample indices have 32 bits");
         let order = (sampling == Sampling::Reshuffled).then(|| {
-            let mut order: Vec<usize> = (0..samples).collect();
+            let mut order: Vec<u32> = (0..samples as u32).collect();
             stream.at(epoch, 0).shuffle(&mut order);
             order
         });
-        Self { stream, epoch, samples, batch, order }
+        Self { stream: stream.clone(), epoch, samples, batch, order }
     }
 
     /// Number of batches in the epoch.
@@ -74,14 +75,14 @@ impl<'a> Batches<'a> {
     ///
     /// # Panics
     /// If the epoch has no such iteration.
-    pub fn at(&self, iteration: usize) -> Vec<usize> {
+    pub fn at(&self, iteration: usize) -> Vec<u32> {
         assert!(iteration < self.len(), "the epoch has {} iterations, not {}", self.len(), iteration + 1);
         if let Some(order) = &self.order {
             let start = iteration * self.batch;
             order[start..self.samples.min(start + self.batch)].to_vec()
         } else {
             let mut draws = self.stream.at(self.epoch, iteration as u32);
-            (0..self.batch).map(|_| draws.below(self.samples as u64) as usize).collect()
+            (0..self.batch).map(|_| draws.below(self.samples as u64) as u32).collect()
         }
     }
 }
@@ -105,7 +106,7 @@ mod tests {
         let stream = Stream::new(0, "shuffle");
         let batches = Batches::new(&stream, 3, 10, 4, Sampling::Iid);
         assert_eq!(batches.len(), 3);
-        let all: Vec<usize> = (0..3).flat_map(|k| batches.at(k)).collect();
+        let all: Vec<u32> = (0..3).flat_map(|k| batches.at(k)).collect();
         assert_eq!(all.len(), 12);
         assert!(all.iter().all(|&index| index < 10));
         assert_ne!(batches.at(0), batches.at(1));
@@ -130,9 +131,9 @@ mod tests {
         fn a_reshuffled_epoch_visits_every_sample_once(samples in 1usize..200, batch in 1usize..60, epoch in 0u32..9) {
             let stream = Stream::new(5, "shuffle");
             let batches = Batches::new(&stream, epoch, samples, batch, Sampling::Reshuffled);
-            let mut all: Vec<usize> = (0..batches.len()).flat_map(|k| batches.at(k)).collect();
+            let mut all: Vec<u32> = (0..batches.len()).flat_map(|k| batches.at(k)).collect();
             all.sort_unstable();
-            prop_assert_eq!(all, (0..samples).collect::<Vec<_>>());
+            prop_assert_eq!(all, (0..samples as u32).collect::<Vec<_>>());
         }
     }
 }
