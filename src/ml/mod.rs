@@ -15,7 +15,7 @@ pub mod models;
 pub mod objective;
 pub mod ops;
 #[cfg(test)]
-mod oracle;
+mod oracle_tests;
 pub mod optim;
 pub mod params;
 pub mod rng;
