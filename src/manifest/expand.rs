@@ -1,0 +1,176 @@
+//! Stages to instances: the natural join of what a stage's references lead to, times its own matrix.
+
+use std::collections::BTreeMap;
+
+use super::diagnostic::Diagnostic;
+use super::mention::{Condition, Target};
+use super::overlay::those;
+use super::reader::Mention;
+use super::source::Sources;
+use super::stage::{Read, Stage};
+use super::study::{InputEdge, Instance};
+
+/// A combination of upstream instances that agree on the axes they share.
+#[derive(Clone, Debug, Default)]
+struct Row {
+    labels: Vec<(String, String)>,
+    /// One for each reference that leads to one instance.
+    upstream: Vec<usize>,
+}
+
+/// Adds the instances of `stage` to those of the stages above it.
+pub(super) fn expand(stage: &Stage, sources: &Sources, instances: &mut Vec<Instance>, problems: &mut Vec<Diagnostic>) {
+    let mut made: Vec<(Vec<usize>, Instance)> = Vec::new();
+    for variant in &stage.variants {
+        let Some((rows, gathered)) = rows(stage, variant, instances, problems) else { continue };
+        for row in rows {
+            let labels: Vec<_> = row.labels.into_iter().chain(variant.labels.iter().cloned()).collect();
+            let ones = variant.mentions.iter().filter(|(mention, _)| !mention.gathers).zip(&row.upstream);
+            let ones = ones.map(|((mention, _), &one)| InputEdge {
+                field: mention.field.clone(),
+                upstream: vec![one],
+                gathered: false,
+            });
+            let instance = Instance {
+                name: name(&stage.name, &labels),
+                stage: stage.name.clone(),
+                labels,
+                kind: stage.kind.clone(),
+                params: variant.params.clone(),
+                inputs: ones.chain(gathered.iter().cloned()).collect(),
+                origin: stage.origin,
+                origins: variant.origins.iter().map(|(path, at)| (path.clone(), sources.describe(*at))).collect(),
+            };
+            made.push((row.upstream, instance));
+        }
+    }
+    made.sort_by(|a, b| a.0.cmp(&b.0));
+    instances.extend(made.into_iter().map(|(_, instance)| instance));
+}
+
+/// What an instance is called: `train[model=mlp,seed=0]`.
+fn name(stage: &str, labels: &[(String, String)]) -> String {
+    let labels: Vec<String> = labels.iter().map(|(axis, label)| format!("{axis}={label}")).collect();
+    if labels.is_empty() { stage.to_owned() } else { format!("{stage}[{}]", labels.join(",")) }
+}
+
+/// The rows of a variant and what it gathers; nothing if a reference leads nowhere or an axis is there twice.
+fn rows(
+    stage: &Stage,
+    variant: &Read,
+    instances: &[Instance],
+    problems: &mut Vec<Diagnostic>,
+) -> Option<(Vec<Row>, Vec<InputEdge>)> {
+    let mut picked = Vec::new();
+    for (mention, target) in &variant.mentions {
+        match pick(instances, target) {
+            Ok(upstream) => picked.push((mention, target, upstream)),
+            Err(diagnostic) => problems.push(diagnostic),
+        }
+    }
+    if picked.len() < variant.mentions.len() {
+        return None;
+    }
+    let (gathering, ones): (Vec<_>, Vec<_>) = picked.into_iter().partition(|(mention, ..)| mention.gathers);
+    let apart = held_apart(ones.iter().map(|(_, target, _)| *target));
+    let mut rows = vec![Row::default()];
+    for (mention, _, upstream) in &ones {
+        let inherits = |one: usize| instances[one].labels.iter().filter(|(axis, _)| !apart.contains(axis));
+        for (axis, _) in upstream.iter().flat_map(|&one| inherits(one)) {
+            if let Some(own) = stage.axes.iter().find(|own| own.name == *axis) {
+                let message = format!("`{}` has the axis `{axis}` twice", stage.name);
+                let diagnostic = Diagnostic::new(own.origin, message, "its own axis");
+                let label = format!("inherits `{axis}`");
+                problems.push(
+                    diagnostic
+                        .also(mention.origin, label)
+                        .help("give one of them another field, or hold it to a value"),
+                );
+                return None;
+            }
+        }
+        let pairs = rows.iter().flat_map(|row| upstream.iter().map(move |&one| (row, one)));
+        let joined: Vec<Row> = pairs.filter_map(|(row, one)| join(row, one, inherits(one))).collect();
+        if joined.is_empty() {
+            problems.push(disagreement(stage, mention));
+            return None;
+        }
+        rows = joined;
+    }
+    let mut gathered: BTreeMap<&str, InputEdge> = BTreeMap::new();
+    for (mention, _, upstream) in gathering {
+        let new = || InputEdge { field: mention.field.clone(), upstream: Vec::new(), gathered: true };
+        let edge = gathered.entry(&mention.field).or_insert_with(new);
+        edge.upstream.extend(upstream.into_iter().filter(|one| !edge.upstream.contains(one)).collect::<Vec<_>>());
+    }
+    Some((rows, gathered.into_values().collect()))
+}
+
+fn join<'a>(row: &Row, one: usize, inherited: impl Iterator<Item = &'a (String, String)>) -> Option<Row> {
+    let mut row = row.clone();
+    for (axis, label) in inherited {
+        match row.labels.iter().find(|(other, _)| other == axis) {
+            Some((_, other)) if other != label => return None,
+            Some(_) => {}
+            None => row.labels.push((axis.clone(), label.clone())),
+        }
+    }
+    row.upstream.push(one);
+    Some(row)
+}
+
+/// Axes that two references of one stage hold to different values, as in `a = "train[seed=0]"`, `b = "train[seed=1]"`: they are neither
+/// joined on nor inherited.
+fn held_apart<'a>(targets: impl Iterator<Item = &'a Target>) -> Vec<String> {
+    let held: Vec<&Condition> = targets.flat_map(|target| &target.filter).collect();
+    let is_apart = |one: &&&Condition| held.iter().any(|other| other.axis == one.axis && other.label != one.label);
+    held.iter().filter(is_apart).map(|one| one.axis.clone()).collect()
+}
+
+fn disagreement(stage: &Stage, mention: &Mention) -> Diagnostic {
+    let message = format!("nothing that `{}` refers to agrees on the axes that it shares", stage.name);
+    let label = format!("no instance of `{}` fits the references before it", mention.text);
+    Diagnostic::new(mention.origin, message, label)
+}
+
+/// The instances that a reference leads to, in their order: at least one.
+///
+/// # Errors
+/// If the filter names an axis or a value that none of them has, or nothing is left.
+pub(super) fn pick(instances: &[Instance], target: &Target) -> Result<Vec<usize>, Diagnostic> {
+    let of_stage: Vec<usize> = (0..instances.len()).filter(|&one| instances[one].stage == target.stage).collect();
+    let labels = |axis: &str| {
+        let all = of_stage.iter().flat_map(|&one| &instances[one].labels);
+        let mut labels: Vec<&str> = all.filter(|(other, _)| other == axis).map(|(_, label)| label.as_str()).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        labels.retain(|label| seen.insert(*label));
+        labels
+    };
+    for Condition { axis, label, origin } in &target.filter {
+        let known = labels(axis);
+        if of_stage.is_empty() {
+            break;
+        } else if known.is_empty() {
+            let message = format!("`{}` has no axis `{axis}`", target.stage);
+            let axes: std::collections::BTreeSet<&str> =
+                of_stage.iter().flat_map(|&one| &instances[one].labels).map(|(axis, _)| axis.as_str()).collect();
+            let label = if axes.is_empty() { "it has no axes" } else { "not one of its axes" };
+            return Err(Diagnostic::new(*origin, message, label).offer(axis, "its axes are", axes));
+        } else if !known.contains(&label.as_str()) {
+            let message = format!("the axis `{axis}` of `{}` has no value `{label}`", target.stage);
+            let said = format!("its values are {}", those(known.iter().copied()));
+            return Err(Diagnostic::new(*origin, message, said));
+        }
+    }
+    let holds = |instance: &Instance| {
+        let has =
+            |held: &Condition| instance.labels.iter().any(|(axis, label)| (axis, label) == (&held.axis, &held.label));
+        target.filter.iter().all(has)
+    };
+    let picked: Vec<usize> = of_stage.into_iter().filter(|&one| holds(&instances[one])).collect();
+    if picked.is_empty() {
+        let message = format!("no instance of `{}` is left", target.stage);
+        return Err(Diagnostic::new(target.stage_origin, message, "referred to here"));
+    }
+    Ok(picked)
+}

@@ -1,0 +1,105 @@
+//! Which stage refers to which: references that lead nowhere or to the wrong kind, cycles, and an order in which every stage comes after
+//! those it refers to. It knows stages as declared, not instances.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
+
+use super::diagnostic::{Diagnostic, listed};
+use super::source::Origin;
+use super::stage::Stage;
+
+/// The stages in an order in which each comes after those it refers to, otherwise as declared. Those in a cycle, or below one, are left
+/// out. `declared` names all stages, those that could not be read included.
+pub(super) fn order(stages: &[Stage], declared: &[String], problems: &mut Vec<Diagnostic>) -> Vec<usize> {
+    let mut graph = DiGraph::<usize, Origin>::new();
+    let nodes: Vec<NodeIndex> = (0..stages.len()).map(|stage| graph.add_node(stage)).collect();
+    for (from, stage) in stages.iter().enumerate() {
+        for (mention, target) in stage.variants.iter().flat_map(|variant| &variant.mentions) {
+            let Some(to) = stages.iter().position(|stage| stage.name == target.stage) else {
+                if !declared.contains(&target.stage) {
+                    let message = format!("no stage `{}`", target.stage);
+                    let diagnostic = Diagnostic::new(target.stage_origin, message, "referred to here");
+                    let others = declared.iter().map(String::as_str).filter(|name| *name != stage.name);
+                    problems.push(diagnostic.offer(&target.stage, "the stages are", others));
+                }
+                continue;
+            };
+            let kind = stages[to].kind.name();
+            if !mention.accepts.is_empty() && !mention.accepts.contains(&kind) {
+                let message =
+                    format!("`{}` must name a stage of kind {}", mention.field, listed(&mention.accepts, "or"));
+                let label = format!("`{}` is of kind `{kind}`", target.stage);
+                let right = stages.iter().filter(|stage| mention.accepts.contains(&stage.kind.name()));
+                let right: Vec<&str> = right.map(|stage| stage.name.as_str()).collect();
+                let diagnostic = Diagnostic::new(target.stage_origin, message, label);
+                problems.push(match right.as_slice() {
+                    [] => diagnostic,
+                    names => diagnostic.help(format!("of that kind: {}", listed(names, "and"))),
+                });
+            }
+            graph.update_edge(nodes[from], nodes[to], target.stage_origin);
+        }
+    }
+    for component in tarjan_scc(&graph) {
+        problems.extend(cycle(&graph, &component, stages));
+    }
+    sorted(&graph)
+}
+
+/// The shortest cycle through the first stage of a component, spelled out; nothing if it has none.
+fn cycle(graph: &DiGraph<usize, Origin>, component: &[NodeIndex], stages: &[Stage]) -> Option<Diagnostic> {
+    let start = *component.iter().min_by_key(|node| graph[**node])?;
+    let mut came: Vec<Option<(NodeIndex, Origin)>> = vec![None; graph.node_count()];
+    let mut queue = VecDeque::from([start]);
+    while let Some(node) = queue.pop_front().filter(|_| came[start.index()].is_none()) {
+        let mut edges: Vec<_> = graph.edges(node).filter(|edge| component.contains(&edge.target())).collect();
+        edges.sort_by_key(|edge| *edge.weight());
+        for edge in edges {
+            if came[edge.target().index()].is_none() {
+                came[edge.target().index()] = Some((node, *edge.weight()));
+                queue.push_back(edge.target());
+            }
+        }
+    }
+    let mut edges = Vec::new();
+    let mut to = start;
+    loop {
+        let (from, origin) = came[to.index()]?;
+        edges.push((from, to, origin));
+        to = from;
+        if to == start {
+            break;
+        }
+    }
+    edges.reverse();
+    let name = |node: NodeIndex| stages[graph[node]].name.as_str();
+    if let [(_, _, origin)] = edges.as_slice() {
+        let message = format!("stage `{}` refers to itself", name(start));
+        return Some(Diagnostic::new(*origin, message, format!("`{0}` → `{0}`", name(start))));
+    }
+    let path: Vec<String> = edges.iter().map(|(from, ..)| format!("`{}`", name(*from))).collect();
+    let message = format!("stages in a cycle: {} → `{}`", path.join(" → "), name(start));
+    let mut labels = edges.iter().map(|(from, to, origin)| (*origin, format!("`{}` → `{}`", name(*from), name(*to))));
+    let (origin, label) = labels.next()?;
+    Some(
+        labels.fold(Diagnostic::new(origin, message, label), |diagnostic, (origin, label)| {
+            diagnostic.also(origin, label)
+        }),
+    )
+}
+
+fn sorted(graph: &DiGraph<usize, Origin>) -> Vec<usize> {
+    let mut done: BTreeSet<NodeIndex> = BTreeSet::new();
+    let mut order = Vec::new();
+    let is_ready = |done: &BTreeSet<NodeIndex>, node: &NodeIndex| {
+        !done.contains(node) && graph.neighbors(*node).all(|upstream| done.contains(&upstream))
+    };
+    while let Some(node) = graph.node_indices().find(|node| is_ready(&done, node)) {
+        done.insert(node);
+        order.push(graph[node]);
+    }
+    order
+}

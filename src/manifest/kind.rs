@@ -1,0 +1,155 @@
+//! What a kind of stage is to the runner: a name, a version, a way to read its table, a forecast. How it runs is not known here.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::forecast::Forecast;
+use super::reader::Reader;
+use super::source::Origin;
+use crate::key::{Output, Records, Walk};
+
+/// A kind of stage.
+pub trait Kind: Send + Sync {
+    /// Its name in manifests, as in `kind = "train"`.
+    fn name(&self) -> &'static str;
+
+    /// The version of its code: raised when the code changes what it computes, or a default changes.
+    fn version(&self) -> u32;
+
+    /// What it does, in one sentence.
+    fn about(&self) -> &'static str;
+
+    /// Reads a stage's table. What is wrong goes to the reader, which hands out stand-ins, so that everything wrong is found at once;
+    /// the same function, run by a recording reader, is the documentation and the schema.
+    fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params>;
+
+    /// How many actions would run and how many would be found, exactly or at least so many.
+    fn forecast(&self, _params: &dyn Params, _inputs: &Inputs, _records: &dyn Records) -> Forecast {
+        Forecast::unknown()
+    }
+}
+
+/// The parameters of a stage of some kind.
+pub trait Params: Any + Send + Sync + Debug {
+    /// Shows every parameter with its sort.
+    fn walk(&self, walk: &mut dyn Walk);
+
+    /// Files that the user names as input; each must exist before anything runs.
+    fn files(&self) -> Vec<NamedFile> {
+        Vec::new()
+    }
+
+    /// Places that the stage writes to; no two stages may write to one.
+    fn places(&self) -> Vec<Place> {
+        Vec::new()
+    }
+}
+
+impl dyn Params {
+    /// The parameters as what they are.
+    ///
+    /// # Panics
+    /// If they are not a `T`: a kind was given the parameters of another.
+    pub fn of<T: Params>(&self) -> &T {
+        let any: &dyn Any = self;
+        any.downcast_ref().expect("invariant: a kind is given the parameters that it read")
+    }
+}
+
+/// A file that the user names as input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedFile {
+    /// Its path as written.
+    pub path: PathBuf,
+    /// Where it is named.
+    pub origin: Option<Origin>,
+}
+
+/// What a place is relative to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Root {
+    /// The project's folder.
+    Project,
+    /// The study's folder of results.
+    Results,
+}
+
+/// A file or folder that a stage writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// What `path` is relative to.
+    pub root: Root,
+    /// Its path as written.
+    pub path: PathBuf,
+    /// Where it is named.
+    pub origin: Option<Origin>,
+}
+
+/// An upstream instance as a stage sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// The instance's name: `train[model=mlp,seed=0]`.
+    pub name: String,
+    /// The stage's name: `train`.
+    pub stage: String,
+    /// The stage's kind.
+    pub kind: String,
+    /// Its value on each axis.
+    pub labels: BTreeMap<String, String>,
+    /// What it put out, by name.
+    pub outputs: BTreeMap<String, Output>,
+}
+
+impl Input {
+    /// The output called `name`, if it has one.
+    pub fn output(&self, name: &str) -> Option<&Output> {
+        self.outputs.get(name)
+    }
+}
+
+/// What the references of a stage lead to, by field.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inputs {
+    /// The upstream instances of each reference field, in the order of the study. A nested field is called by its path: `layers.0.data`.
+    pub fields: BTreeMap<String, Vec<Input>>,
+}
+
+impl Inputs {
+    /// All upstream instances of a field, given by its name or its [`Reference`](super::Reference).
+    pub fn all(&self, field: impl AsRef<str>) -> &[Input] {
+        self.fields.get(field.as_ref()).map_or(&[], Vec::as_slice)
+    }
+
+    /// The one upstream instance of a field.
+    ///
+    /// # Panics
+    /// If there is not exactly one: the field is no reference of this stage, or gathers several.
+    pub fn one(&self, field: impl AsRef<str>) -> &Input {
+        let [input] = self.all(field.as_ref()) else { panic!("invariant: `{}` leads to one instance", field.as_ref()) };
+        input
+    }
+}
+
+/// The kinds there are.
+#[derive(Clone, Default)]
+pub struct Kinds(Vec<Arc<dyn Kind>>);
+
+impl Kinds {
+    /// These kinds, in the order in which documentation lists them.
+    pub fn new(kinds: Vec<Arc<dyn Kind>>) -> Self {
+        Self(kinds)
+    }
+
+    /// The kind called `name`.
+    pub fn kind(&self, name: &str) -> Option<&Arc<dyn Kind>> {
+        self.0.iter().find(|kind| kind.name() == name)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn Kind>> {
+        self.0.iter()
+    }
+}
