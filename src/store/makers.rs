@@ -1,0 +1,81 @@
+//! Which action made a blob: asked only when the blob is gone, so the records are read for it only then.
+
+use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
+
+use super::layout::{files_below, name_of};
+use super::{Error, Store};
+use crate::key::{Digest, Key, Level, Record};
+
+impl Store {
+    /// The key of an action whose record has these bytes among its outputs. A stage's record only names what its actions made.
+    ///
+    /// What this process has looked up or committed is known; for anything else every record is read, which is what this costs when
+    /// another process made it, and again when nobody did.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn maker_of(&self, digest: &Digest) -> Result<Option<Key>, Error> {
+        let known = self.makers().get(digest).copied();
+        if known.is_some() {
+            return Ok(known);
+        }
+        for key in self.keys()? {
+            // Reading a record notes it.
+            self.record(&key)?;
+        }
+        Ok(self.makers().get(digest).copied())
+    }
+
+    /// Remembers what a record's action made. Records that this store reads or writes are noted already.
+    pub fn note(&self, record: &Record) {
+        if record.fingerprint.level == Level::Action {
+            let mut makers = self.makers();
+            for output in record.outputs.values() {
+                makers.entry(output.digest).or_insert(record.key);
+            }
+        }
+    }
+
+    /// The keys of all records, in order, whether they are whole or not.
+    pub(super) fn keys(&self) -> Result<Vec<Key>, Error> {
+        let mut keys = Vec::new();
+        for path in files_below(&self.layout.records())? {
+            keys.extend(name_of(&path).parse::<Key>().ok());
+        }
+        Ok(keys)
+    }
+
+    fn makers(&self) -> MutexGuard<'_, HashMap<Digest, Key>> {
+        self.makers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Place, blob, commit, open, record_of, stage_of};
+
+    #[test]
+    fn the_maker_of_a_blob_is_the_action_and_not_the_stage_that_names_it() {
+        let place = Place::new();
+        let store = open(&place);
+        let (theta, output) = blob(1);
+        let (action, stage) = (record_of(1, &[("theta", &theta)]), stage_of(1, &[("theta", &theta)]));
+        commit(&store, &stage);
+        assert_eq!(store.maker_of(&output.digest).unwrap(), None);
+        let other = open(&place);
+        commit(&other, &action);
+        assert_eq!(other.maker_of(&output.digest).unwrap(), Some(action.key));
+        assert_eq!(store.maker_of(&output.digest).unwrap(), Some(action.key));
+        assert_eq!(store.maker_of(&blob(2).1.digest).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_noted_is_found_without_a_record_on_disk() {
+        let place = Place::new();
+        let store = open(&place);
+        let record = record_of(1, &[("theta", &blob(1).0)]);
+        store.note(&record);
+        assert_eq!(store.maker_of(&blob(1).1.digest).unwrap(), Some(record.key));
+    }
+}
