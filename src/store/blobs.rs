@@ -11,6 +11,8 @@ use super::layout::{length_of, read_file};
 use super::{Error, Store};
 use crate::key::{Digest, Output};
 
+const MISFIT: &str = "the blob's bytes do not fit its digest";
+
 impl Store {
     /// Keeps `bytes`: as a blob, unless they are short text, which the output itself carries. Two syncs where a blob is written.
     ///
@@ -83,7 +85,7 @@ impl Store {
         if Digest::of(&bytes) == output.digest {
             return Ok(Some(bytes));
         }
-        self.set_aside(&path, "the blob's bytes do not fit its digest")?;
+        self.set_aside(&path, MISFIT)?;
         Ok(None)
     }
 
@@ -130,24 +132,24 @@ impl Store {
         if digest_of(beside)?.0 == output.digest {
             return Ok(true);
         }
-        if self.blob_problem(&blob, &output.digest)?.is_none() {
+        if blob_problem(&blob, &output.digest)?.is_none() {
             let cause = io::Error::new(io::ErrorKind::InvalidData, "the copy differs from the blob");
             return Err(Error::at("copy", beside)(cause));
         }
-        self.set_aside(&blob, "the blob's bytes do not fit its digest")?;
+        self.set_aside(&blob, MISFIT)?;
         Ok(false)
-    }
-
-    /// What is wrong with the blob at `path`, if anything.
-    pub(super) fn blob_problem(&self, path: &Path, digest: &Digest) -> Result<Option<&'static str>, Error> {
-        let fits = digest_of(path)?.0 == *digest;
-        Ok((!fits).then_some("the blob's bytes do not fit its digest"))
     }
 
     /// Whether an output's bytes are there, by presence and length only; they are verified when they are read.
     pub fn contains(&self, output: &Output) -> bool {
         output.inline.is_some() || length_of(&self.layout.blob(&output.digest)) == Some(output.length)
     }
+}
+
+/// What is wrong with the blob at `path`, if anything.
+pub(super) fn blob_problem(path: &Path, digest: &Digest) -> Result<Option<&'static str>, Error> {
+    let fits = digest_of(path)?.0 == *digest;
+    Ok((!fits).then_some(MISFIT))
 }
 
 /// The digest and length in bytes of a file's content, which is never loaded whole.

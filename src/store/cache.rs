@@ -1,6 +1,7 @@
 //! The store opens: its folders, the lock that says a run is on, its own folder under `tmp/`.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs;
 use std::fs::File;
 use std::ops::Deref;
@@ -35,9 +36,11 @@ impl Store {
     /// # Errors
     /// A cache that cannot be written, or a failing disk, with path and operation.
     pub fn open(root: &Path, disk: Arc<dyn Disk>, events: Arc<dyn Sink>) -> Result<Self, Error> {
-        Self::begin(root, disk, &events, |file, path| {
-            if file.try_lock_shared().is_ok() {
-                return Ok(());
+        Self::begin(root, disk, events, |file, path, events| {
+            match file.try_lock_shared() {
+                Ok(()) => return Ok(()),
+                Err(fs::TryLockError::Error(error)) => return Err(Error::at("lock", path)(error)),
+                Err(fs::TryLockError::WouldBlock) => {}
             }
             let message = format!("the cache `{}` is being collected; waiting for that", root.display());
             events.emit(Event::Warning { stage: None, message });
@@ -58,14 +61,14 @@ impl Store {
         waiting: &dyn Fn(),
     ) -> Result<Alone, Error> {
         let patience = Patience { cancelled, waiting };
-        Self::begin(root, disk, &events, |file, path| lock_alone(file, path, patience)).map(Alone)
+        Self::begin(root, disk, events, |file, path, _| lock_alone(file, path, patience)).map(Alone)
     }
 
     fn begin(
         root: &Path,
         disk: Arc<dyn Disk>,
-        events: &Arc<dyn Sink>,
-        lock: impl FnOnce(&File, &Path) -> Result<(), Error>,
+        events: Arc<dyn Sink>,
+        lock: impl FnOnce(&File, &Path, &dyn Sink) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let layout = Layout::new(root);
         let prepare = || {
@@ -74,7 +77,7 @@ impl Store {
             }
             let path = layout.lock("gc");
             let gc = disk.open_lock(&path).map_err(Error::at("open", &path))?;
-            lock(&gc, &path)?;
+            lock(&gc, &path, &*events)?;
             Ok((gc, Drafts::begin(&layout, disk.clone())?))
         };
         let (gc, drafts) = prepare().map_err(|error: Error| error.opening(root))?;
@@ -82,7 +85,7 @@ impl Store {
             locks: Locks::new(&layout, disk.clone()),
             layout,
             disk,
-            events: events.clone(),
+            events,
             makers: Mutex::default(),
             memo: Mutex::default(),
             drafts,
@@ -110,7 +113,7 @@ impl Store {
         let folder = self.layout.quarantine();
         let numbered =
             |n: u32| folder.join(if n == 0 { name_of(path).to_owned() } else { format!("{}.{n}", name_of(path)) });
-        let to = (0..).map(numbered).find(|to| !to.exists()).expect("invariant: some number is free");
+        let to = (0..=u32::MAX).map(numbered).find(|to| !to.exists()).expect("invariant: some number is free");
         match self.disk.rename(path, &to) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.exists() => return Ok(()),
             moved => moved.map_err(Error::at("set aside", path))?,
@@ -125,6 +128,12 @@ impl Store {
             self.events.emit(Event::Warning { stage: None, message: error.to_string() });
             None
         })
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the store at `{}`", self.root().display())
     }
 }
 
@@ -146,6 +155,7 @@ impl Records for Store {
 }
 
 /// A store that no run shares: only this one may collect.
+#[derive(Debug)]
 pub struct Alone(Store);
 
 impl Deref for Alone {

@@ -101,3 +101,24 @@ pub trait Disk: Send + Sync {
 pub struct RealDisk;
 
 impl Disk for RealDisk {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Place;
+    use super::*;
+
+    #[test]
+    fn the_real_disk_syncs_files_folders_and_file_systems_and_copies() {
+        let place = Place::new();
+        let (one, two) = (place.path().join("one"), place.path().join("two"));
+        let file = RealDisk.create(&one).unwrap();
+        RealDisk.write(&file, b"bytes").unwrap();
+        RealDisk.sync(&file).unwrap();
+        let folder = File::open(place.path()).unwrap();
+        RealDisk.sync(&folder).unwrap();
+        RealDisk.sync_file_system(&folder).unwrap();
+        RealDisk.copy(&one, &two).unwrap();
+        assert_eq!(fs::read(&two).unwrap(), b"bytes");
+        assert!(RealDisk.create(&two).is_err());
+    }
+}

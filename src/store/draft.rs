@@ -131,7 +131,7 @@ impl Drop for Drafts {
 
 fn own_name(tmp: &Path) -> PathBuf {
     let named = |n: u64| tmp.join(format!("{}-{n}", std::process::id()));
-    (0..).map(named).find(|folder| !folder.exists()).expect("invariant: some number is free")
+    (0..=u64::MAX).map(named).find(|folder| !folder.exists()).expect("invariant: some number is free")
 }
 
 /// Whether the process that owns the folder lives: the kernel holds its lock. What is no such folder is left alone.

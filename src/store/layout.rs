@@ -1,5 +1,6 @@
 //! Names: where in the cache's folder a thing lies.
 
+use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -90,12 +91,13 @@ fn fanned(folder: &Path, name: &str, suffix: &str) -> PathBuf {
 
 /// A name from a manifest as a file's name: anything but letters, digits, `-`, `_` and inner dots is spelt by its bytes.
 pub(super) fn file_name(text: &str) -> String {
+    // Writing to a text cannot fail.
     let mut name = String::new();
     for (i, byte) in text.bytes().enumerate() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || (byte == b'.' && i > 0) {
             name.push(char::from(byte));
         } else {
-            name.push_str(&format!("%{byte:02x}"));
+            let _ = write!(name, "%{byte:02x}");
         }
     }
     name
@@ -145,7 +147,14 @@ pub(super) fn read_file(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::record_of;
     use super::*;
+
+    #[test]
+    fn the_format_number_is_that_of_the_records_this_program_writes() {
+        let bytes = record_of(1, &[]).encode();
+        assert!(bytes.starts_with(format!("thalweg-record {FORMAT} ").as_bytes()));
+    }
 
     #[test]
     fn names_from_manifests_stay_inside_their_folder_and_apart() {

@@ -1,9 +1,9 @@
 //! Which action made a blob: asked only when the blob is gone, so the records are read for it only then.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{MutexGuard, PoisonError};
 
-use super::layout::{files_below, name_of};
+use super::layout::{FORMAT, files_below, name_of};
 use super::{Error, Store};
 use crate::key::{Digest, Key, Level, Record};
 
@@ -17,14 +17,26 @@ impl Store {
     /// A disk that cannot be read.
     pub fn maker_of(&self, digest: &Digest) -> Result<Option<Key>, Error> {
         let known = self.makers().get(digest).copied();
-        if known.is_some() {
-            return Ok(known);
+        if let Some(key) = known {
+            if self.makes(&key, digest)? {
+                return Ok(known);
+            }
+            self.makers().remove(digest);
         }
         for key in self.keys()? {
-            // Reading a record notes it.
-            self.record(&key)?;
+            if self.makes(&key, digest)? {
+                return Ok(Some(key));
+            }
         }
-        Ok(self.makers().get(digest).copied())
+        Ok(None)
+    }
+
+    /// Whether the record of `key` is there and its action makes these bytes. Looking it up notes it.
+    fn makes(&self, key: &Key, digest: &Digest) -> Result<bool, Error> {
+        let makes = |record: Record| {
+            record.fingerprint.level == Level::Action && record.outputs.values().any(|output| output.digest == *digest)
+        };
+        Ok(self.record(key)?.is_some_and(makes))
     }
 
     /// Remembers what a record's action made. Records that this store reads or writes are noted already.
@@ -39,11 +51,12 @@ impl Store {
 
     /// The keys of all records, in order, whether they are whole or not.
     pub(super) fn keys(&self) -> Result<Vec<Key>, Error> {
-        let mut keys = Vec::new();
+        let mut keys = BTreeSet::new();
         for path in files_below(&self.layout.records())? {
-            keys.extend(name_of(&path).parse::<Key>().ok());
+            let (stem, suffix) = name_of(&path).split_once('.').unwrap_or((name_of(&path), FORMAT));
+            keys.extend(stem.parse::<Key>().ok().filter(|_| suffix == FORMAT));
         }
-        Ok(keys)
+        Ok(keys.into_iter().collect())
     }
 
     fn makers(&self) -> MutexGuard<'_, HashMap<Digest, Key>> {
@@ -71,11 +84,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_noted_is_found_without_a_record_on_disk() {
+    fn a_maker_whose_record_is_gone_makes_nothing_and_another_is_found() {
         let place = Place::new();
         let store = open(&place);
-        let record = record_of(1, &[("theta", &blob(1).0)]);
-        store.note(&record);
-        assert_eq!(store.maker_of(&blob(1).1.digest).unwrap(), Some(record.key));
+        let (theta, output) = blob(1);
+        let records = [record_of(1, &[("theta", &theta)]), record_of(2, &[("end", &theta)])];
+        commit(&store, &records[0]);
+        commit(&open(&place), &records[1]);
+        assert_eq!(store.maker_of(&output.digest).unwrap(), Some(records[0].key));
+        for (gone, left) in [(0, Some(records[1].key)), (1, None)] {
+            std::fs::remove_file(store.layout.record(&records[gone].key)).unwrap();
+            assert_eq!(store.maker_of(&output.digest).unwrap(), left);
+        }
     }
 }

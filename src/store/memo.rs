@@ -106,6 +106,9 @@ impl Store {
     ///
     /// # Errors
     /// A failing disk.
+    ///
+    /// # Panics
+    /// Never: a memo serialises.
     pub fn flush(&self) -> Result<(), Error> {
         let mut memo = self.memo();
         if !memo.changed {
@@ -137,7 +140,9 @@ mod tests {
     fn falsify(store: &Store, digest: Digest) -> usize {
         let mut memo = store.memo();
         let entries = memo.entries(&store.layout);
-        entries.values_mut().for_each(|entry| entry.digest = digest);
+        for entry in entries.values_mut() {
+            entry.digest = digest;
+        }
         let count = entries.len();
         memo.changed = true;
         count

@@ -19,17 +19,22 @@ impl Store {
     /// # Errors
     /// A disk that cannot be read.
     pub fn record(&self, key: &Key) -> Result<Option<Record>, Error> {
-        let found = match self.find(&self.layout.record(key), key)? {
-            Found::Unknown => self.find(&self.layout.record_beside(key), key)?,
-            found => found,
-        };
-        let Found::Whole(record) = found else { return Ok(None) };
-        self.note(&record);
-        Ok(Some(*record))
+        Ok(self.locate(key)?.map(|(_, record)| record))
     }
 
-    /// Where this program's record of `key` is or belongs: beside its own name where a record of an unknown format has that.
-    pub(super) fn record_path(&self, key: &Key) -> Result<PathBuf, Error> {
+    /// The record under `key`, and where it lies.
+    pub(super) fn locate(&self, key: &Key) -> Result<Option<(PathBuf, Record)>, Error> {
+        for path in [self.layout.record(key), self.layout.record_beside(key)] {
+            if let Found::Whole(record) = self.find(&path, key)? {
+                self.note(&record);
+                return Ok(Some((path, *record)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where this program's record of `key` belongs: beside its own name where a record of an unknown format has that.
+    fn place_of(&self, key: &Key) -> Result<PathBuf, Error> {
         let path = self.layout.record(key);
         Ok(match self.find(&path, key)? {
             Found::Unknown => self.layout.record_beside(key),
@@ -55,7 +60,7 @@ impl Store {
 
     /// Writes a record to its place with two syncs. Only who holds the key's reservation may.
     pub(super) fn write_record(&self, record: &Record) -> Result<(), Error> {
-        let path = self.record_path(&record.key)?;
+        let path = self.place_of(&record.key)?;
         self.drafts.write(&record.encode())?.settle(&path)?;
         self.note(record);
         Ok(())
@@ -68,7 +73,6 @@ mod tests {
 
     use super::super::layout::FORMAT;
     use super::super::testing::{Place, commit, flip, open, open_listening, record_of};
-    use super::*;
 
     #[test]
     fn a_flipped_byte_anywhere_in_a_record_is_a_miss_that_is_named() {
@@ -76,14 +80,15 @@ mod tests {
         let (store, heard) = open_listening(&place);
         let record = record_of(1, &[("loss", b"0.5")]);
         let path = store.layout.record(&record.key);
-        for at in 0..record.encode().len() {
+        let in_the_format_number = "thalweg-record ".len();
+        for at in (0..record.encode().len()).filter(|at| *at != in_the_format_number) {
             commit(&store, &record);
             assert_eq!(store.record(&record.key).unwrap().as_ref(), Some(&record));
             flip(&path, at);
             assert_eq!(store.record(&record.key).unwrap(), None, "byte {at}");
             assert!(!path.exists());
         }
-        assert_eq!(heard.quarantined().len(), record.encode().len());
+        assert_eq!(heard.quarantined().len(), record.encode().len() - 1);
     }
 
     #[test]
@@ -100,14 +105,25 @@ mod tests {
         commit(&store, &record);
         assert_eq!(fs::read_to_string(&path).unwrap(), foreign);
         assert_eq!(store.record(&record.key).unwrap(), Some(record.clone()));
-        assert_eq!(open(&place).record(&record.key).unwrap(), Some(record.clone()));
-        assert!(store.record_beside_exists(&record.key));
-        assert_eq!(heard.quarantined(), [PathBuf::new(); 0]);
+        fs::remove_file(&path).unwrap();
+        let other = open(&place);
+        assert_eq!(other.record(&record.key).unwrap(), Some(record.clone()));
+        assert_eq!(other.keys().unwrap(), [record.key]);
+        assert!(heard.quarantined().is_empty());
     }
 
-    impl Store {
-        fn record_beside_exists(&self, key: &Key) -> bool {
-            self.layout.record_beside(key).exists()
-        }
+    #[test]
+    fn damage_beside_an_unknown_format_is_set_aside_and_made_again() {
+        let place = Place::new();
+        let (store, heard) = open_listening(&place);
+        let record = record_of(1, &[("loss", b"0.5")]);
+        commit(&store, &record);
+        flip(&store.layout.record(&record.key), "thalweg-record ".len());
+        commit(&store, &record);
+        flip(&store.layout.record_beside(&record.key), 100);
+        assert_eq!(store.record(&record.key).unwrap(), None);
+        assert_eq!(heard.quarantined(), [store.layout.record_beside(&record.key)]);
+        commit(&store, &record);
+        assert_eq!(store.record(&record.key).unwrap(), Some(record));
     }
 }

@@ -1,6 +1,7 @@
 //! A miss is the right to write: whoever holds a key's reservation, and nobody else, runs the action and commits its record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 
 use super::lock::{Held, Patience};
@@ -8,6 +9,7 @@ use super::{Error, Store};
 use crate::key::{Digest, Key, Output, Record};
 
 /// What is known of a key.
+#[derive(Debug)]
 #[must_use = "a miss is held until it is dropped"]
 pub enum Lookup<'s> {
     /// Its record.
@@ -163,6 +165,12 @@ impl Reservation<'_> {
     }
 }
 
+impl fmt::Debug for Reservation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the reservation of {:?}", self.key)
+    }
+}
+
 /// The names of outputs that are not the same bytes in both.
 fn differing(old: &Record, new: &Record) -> Vec<String> {
     let digest = |record: &Record, name: &String| record.outputs.get(name).map(|output| output.digest);
@@ -181,6 +189,14 @@ mod tests {
 
     fn never() -> bool {
         false
+    }
+
+    #[test]
+    fn reservations_may_move_to_the_thread_that_runs_the_action() {
+        fn may_move<T: Send>() {}
+        fn may_be_shared<T: Send + Sync>() {}
+        may_move::<Reservation<'_>>();
+        may_be_shared::<Store>();
     }
 
     #[test]

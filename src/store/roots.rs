@@ -35,7 +35,7 @@ impl Store {
     /// # Errors
     /// A failing disk.
     pub fn write_list(&self, stage: &Key, actions: &[Key]) -> Result<(), Error> {
-        let body: String = actions.iter().map(|key| format!("{key}\n")).collect();
+        let body: String = actions.iter().flat_map(|key| [key.to_string(), "\n".to_owned()]).collect();
         let draft = self.drafts.write(&seal(LIST, &body))?;
         draft.sync()?;
         draft.place(&self.layout.list(stage))
@@ -80,6 +80,9 @@ impl Store {
     ///
     /// # Errors
     /// A failing disk.
+    ///
+    /// # Panics
+    /// Never: a root serialises.
     pub fn update_root(&self, study: &str, profile: &str, change: impl FnOnce(&mut Root)) -> Result<(), Error> {
         let _held = self.locks.take("roots", Patience::UNLIMITED)?;
         let before = self.read_root(study, profile)?;
@@ -143,7 +146,7 @@ mod tests {
         std::thread::scope(|scope| {
             for (i, key) in keys.iter().enumerate() {
                 let store = &stores[i % 2];
-                let insert = move |root: &mut Root| drop(root.stages.insert(format!("stage-{i}"), *key));
+                let insert = move |root: &mut Root| root.stages.extend([(format!("stage-{i}"), *key)]);
                 scope.spawn(move || store.update_root("fig3", "small", insert).unwrap());
             }
         });

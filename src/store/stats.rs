@@ -98,7 +98,9 @@ mod tests {
         let place = Place::new();
         let store = open(&place);
         let blobs = [1, 2, 3].map(|seed| blob(seed).0);
-        blobs.iter().for_each(|bytes| drop(store.put(bytes).unwrap()));
+        for bytes in &blobs {
+            store.put(bytes).unwrap();
+        }
         let actions = [record_of(1, &[("theta", &blobs[0])]), record_of(2, &[("theta", &blobs[1]), ("loss", b"0.5")])];
         let stage = stage_of(1, &[("theta", &blobs[0])]);
         actions.iter().chain([&stage]).for_each(|record| commit(&store, record));

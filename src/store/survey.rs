@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::layout::{files_below, length_of, name_of};
+use super::layout::{entries, files_below, length_of, name_of};
 use super::{Error, Store};
 use crate::key::{Digest, Key, Level};
 
@@ -60,7 +60,7 @@ impl Survey {
             records: BTreeMap::new(),
             blobs: blobs(store)?,
             records_bytes: 0,
-            quarantined: super::layout::entries(&store.layout.quarantine())?.into_iter().map(with_length).collect(),
+            quarantined: Vec::new(),
             reached_records: BTreeSet::new(),
             needed_records: BTreeSet::new(),
             reached_blobs: BTreeSet::new(),
@@ -74,6 +74,8 @@ impl Survey {
         survey.records_bytes = files_below(&store.layout.records())?.into_iter().map(|path| with_length(path).1).sum();
         survey.find_makers();
         survey.reach(store)?;
+        // Last, since what is found damaged on the way is set aside.
+        survey.quarantined = entries(&store.layout.quarantine())?.into_iter().map(with_length).collect();
         Ok(survey)
     }
 
@@ -108,10 +110,10 @@ impl Survey {
 }
 
 fn survey_record(store: &Store, key: &Key) -> Result<Option<Surveyed>, Error> {
-    let Some(record) = store.record(key)? else { return Ok(None) };
+    let Some((path, record)) = store.locate(key)? else { return Ok(None) };
     let blobs = record.outputs.values().filter(|output| output.inline.is_none());
     let level = record.fingerprint.level;
-    let mut files = vec![with_length(store.record_path(key)?)];
+    let mut files = vec![with_length(path)];
     let mut list = Vec::new();
     if level == Level::Stage {
         list = store.read_list(key)?.unwrap_or_default();
