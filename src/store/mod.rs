@@ -1,1 +1,73 @@
-//! (front page to come)
+//! The store: blobs by digest, records by key, the right to write them, and what keeps them whole.
+//!
+//! It knows no stages and no machine learning: a key is 32 bytes, an output is bytes. It never runs anything; whoever asks decides
+//! what a miss or an absent blob costs.
+//!
+//! ```text
+//! cache/
+//!   blobs/ab/DIGEST             bytes, verified whenever they are read
+//!   records/ab/KEY              what was produced under a key (`crate::key::Record`)
+//!   records/ab/KEY.1            the same, where `KEY` itself is of a format this program does not know
+//!   records/ab/KEY.list         beside a stage's record: the keys of the actions it used
+//!   records/ab/KEY.diverged-…   a second result of the same action on the same arithmetic; no lookup sees it
+//!   roots/STUDY/PROFILE.json    which stage records a study reaches
+//!   locks/…                     kernel locks: they go with the process that holds them
+//!   tmp/PID-N/                  files being written; swept when that process is gone
+//!   quarantine/                 damaged files, set aside
+//!   memo                        digests of files the user named
+//! ```
+//!
+//! # What is there is whole
+//!
+//! A file is written under `tmp/`, synced, renamed to its place, and its folder synced; a record after its blobs. So whatever ends the
+//! program, a name stands for the whole content or is not there. A record whose blobs are gone is no damage: absent bytes are made
+//! again. That is why the entry of a new `ab/` folder is not synced in its parent: losing it loses only what is made again.
+//!
+//! Syncs an action: two for its record; none for inline outputs; two for one blob (the file and its folder); two for any larger number of
+//! blobs written together ([`Store::put_all`]), which sync their whole file system once before the renames and once after. Four at most.
+//!
+//! # An unknown format
+//!
+//! A record of another version's format is a miss and stays as it is. What this version then produces is committed beside it as `KEY.1`
+//! (1 being the number of this version's format), where this version finds it again, so both programs can share a cache.
+//!
+//! # Reading order
+//!
+//! `error`, `disk` (the few operations that write), `layout` (names), `draft` (writing a file whole), `lock` (kernel locks), `cache` (the
+//! store opens), `blobs`, `records`, `reserve` (a miss is the right to write), `makers`, `roots` (with lists), `memo`; then
+//! maintenance: `survey` (what is there and what is reached), `stats`, `verify`, `gc`, `size`.
+
+mod blobs;
+mod cache;
+mod disk;
+mod draft;
+mod error;
+mod gc;
+mod layout;
+mod lock;
+mod makers;
+mod memo;
+mod records;
+mod reserve;
+mod roots;
+mod sealed;
+mod size;
+mod stats;
+mod survey;
+mod verify;
+
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod testing;
+
+pub use cache::{Alone, Store, Workspace};
+pub use disk::{Disk, RealDisk};
+pub use error::Error;
+pub use gc::{GcItem, GcOptions, GcPlan, GcSort};
+pub use lock::Held;
+pub use reserve::{Lookup, Remade, Reservation};
+pub use roots::Root;
+pub use size::{ParseSizeError, Size};
+pub use stats::{Count, KindStats, Stats};
+pub use verify::{Damage, Verified};

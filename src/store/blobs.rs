@@ -1,0 +1,271 @@
+//! Blobs: bytes by their digest. Verified whenever they are read; one that does not fit its name is set aside and taken for absent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::draft::Draft;
+use super::layout::{length_of, read_file};
+use super::{Error, Store};
+use crate::key::{Digest, Output};
+
+const MISFIT: &str = "the blob's bytes do not fit its digest";
+
+impl Store {
+    /// Keeps `bytes`: as a blob, unless they are short text, which the output itself carries. Two syncs where a blob is written.
+    ///
+    /// A blob of that digest and length is not written again: what it holds is verified when it is read.
+    ///
+    /// # Errors
+    /// A failing disk, with path and operation.
+    pub fn put(&self, bytes: &[u8]) -> Result<Output, Error> {
+        let output = Output::of(bytes);
+        if !self.contains(&output) {
+            self.drafts.write(bytes)?.settle(&self.layout.blob(&output.digest))?;
+        }
+        Ok(output)
+    }
+
+    /// Keeps several outputs together with two syncs at most.
+    ///
+    /// # Errors
+    /// As [`Store::put`]; those that were already in place stay.
+    pub fn put_all(&self, outputs: &[(String, Vec<u8>)]) -> Result<BTreeMap<String, Output>, Error> {
+        let mut named = BTreeMap::new();
+        let mut drafts: Vec<(PathBuf, Draft<'_>)> = Vec::new();
+        let mut drafted = BTreeSet::new();
+        for (name, bytes) in outputs {
+            let output = Output::of(bytes);
+            if !self.contains(&output) && drafted.insert(output.digest) {
+                drafts.push((self.layout.blob(&output.digest), self.drafts.write(bytes)?));
+            }
+            named.insert(name.clone(), output);
+        }
+        if drafts.len() > 1 {
+            self.drafts.sync_file_system()?;
+            drafts.into_iter().try_for_each(|(to, draft)| draft.place(&to))?;
+            self.drafts.sync_file_system()?;
+        } else {
+            drafts.into_iter().try_for_each(|(to, draft)| draft.settle(&to))?;
+        }
+        Ok(named)
+    }
+
+    /// Keeps the content of the file at `path`, however large: it is copied first, by reference where the file system can, and what is
+    /// digested is the copy, so that an edit in between harms nothing. Two syncs where a blob is written.
+    ///
+    /// # Errors
+    /// A file that cannot be read; a failing disk.
+    pub fn put_file(&self, path: &Path) -> Result<Output, Error> {
+        let draft = self.drafts.copy(path)?;
+        let (digest, length) = digest_of(draft.path())?;
+        if length <= Output::INLINE_LIMIT_BYTES as u64 {
+            let bytes = fs::read(draft.path()).map_err(Error::at("read", draft.path()))?;
+            return self.put(&bytes);
+        }
+        let output = Output { digest, length, inline: None };
+        if !self.contains(&output) {
+            draft.settle(&self.layout.blob(&digest))?;
+        }
+        Ok(output)
+    }
+
+    /// The bytes of an output, or `None` where they are gone or were damaged; a damaged blob is named and set aside.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn read(&self, output: &Output) -> Result<Option<Vec<u8>>, Error> {
+        if let Some(text) = &output.inline {
+            return Ok(Some(text.clone().into_bytes()));
+        }
+        let path = self.layout.blob(&output.digest);
+        let Some(bytes) = read_file(&path)? else { return Ok(None) };
+        if Digest::of(&bytes) == output.digest {
+            return Ok(Some(bytes));
+        }
+        self.set_aside(&path, MISFIT)?;
+        Ok(None)
+    }
+
+    /// Puts an output's bytes at `path`, outside the cache: whole or not at all, and never by a hard link, so that editing the copy harms
+    /// nothing. Whether it could: false where the bytes are gone or were damaged.
+    ///
+    /// The file beside `path` through which it is written has one name, so two must not write to one `path` at once.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn copy_to(&self, output: &Output, path: &Path) -> Result<bool, Error> {
+        let mut beside = OsString::from(".");
+        beside.push(path.file_name().unwrap_or_default());
+        beside.push(".partial");
+        let beside = path.with_file_name(beside);
+        if let Some(folder) = path.parent() {
+            self.disk.create_folder(folder).map_err(Error::at("create folder", folder))?;
+        }
+        let written = self.copy_beside(output, &beside);
+        if !matches!(written, Ok(true)) {
+            let _ = fs::remove_file(&beside);
+            return written;
+        }
+        self.disk.rename(&beside, path).map_err(Error::at("write", path))?;
+        Ok(true)
+    }
+
+    fn copy_beside(&self, output: &Output, beside: &Path) -> Result<bool, Error> {
+        match self.disk.remove(beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::at("remove", beside)(error)),
+            _ => {}
+        }
+        if let Some(text) = &output.inline {
+            let file = self.disk.create(beside).map_err(Error::at("create", beside))?;
+            self.disk.write(&file, text.as_bytes()).map_err(Error::at("write", beside))?;
+            return Ok(true);
+        }
+        let blob = self.layout.blob(&output.digest);
+        if length_of(&blob).is_none() {
+            return Ok(false);
+        }
+        self.disk.copy(&blob, beside).map_err(Error::at("write", beside))?;
+        // The copy is what must be right; the blob is blamed only once it has been read again.
+        if digest_of(beside)?.0 == output.digest {
+            return Ok(true);
+        }
+        if blob_problem(&blob, &output.digest)?.is_none() {
+            let cause = io::Error::new(io::ErrorKind::InvalidData, "the copy differs from the blob");
+            return Err(Error::at("copy", beside)(cause));
+        }
+        self.set_aside(&blob, MISFIT)?;
+        Ok(false)
+    }
+
+    /// Whether an output's bytes are there, by presence and length only; they are verified when they are read.
+    pub fn contains(&self, output: &Output) -> bool {
+        output.inline.is_some() || length_of(&self.layout.blob(&output.digest)) == Some(output.length)
+    }
+}
+
+/// What is wrong with the blob at `path`, if anything.
+pub(super) fn blob_problem(path: &Path, digest: &Digest) -> Result<Option<&'static str>, Error> {
+    let fits = digest_of(path)?.0 == *digest;
+    Ok((!fits).then_some(MISFIT))
+}
+
+/// The digest and length in bytes of a file's content, which is never loaded whole.
+pub(super) fn digest_of(path: &Path) -> Result<(Digest, u64), Error> {
+    let file = File::open(path).map_err(Error::at("read", path))?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file).map_err(Error::at("read", path))?;
+    Ok((Digest::from_hasher(&hasher), hasher.count()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Place, flip, open, open_listening};
+    use super::*;
+
+    fn large(seed: u8) -> Vec<u8> {
+        (0..5000u32).map(|i| (i % 251) as u8 ^ seed).collect()
+    }
+
+    #[test]
+    fn bytes_read_back_whether_inline_or_blob() {
+        let place = Place::new();
+        let store = open(&place);
+        for bytes in [b"".to_vec(), b"0.5".to_vec(), vec![0xff; 3], large(1)] {
+            let output = store.put(&bytes).unwrap();
+            assert!(store.contains(&output));
+            assert_eq!(output, Output::of(&bytes));
+            assert_eq!(store.read(&output).unwrap(), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn a_flipped_byte_anywhere_in_a_blob_is_named_and_set_aside() {
+        let place = Place::new();
+        let (store, heard) = open_listening(&place);
+        let bytes = vec![0xfe; 40];
+        for at in 0..bytes.len() {
+            let output = store.put(&bytes).unwrap();
+            let path = store.layout.blob(&output.digest);
+            flip(&path, at);
+            assert_eq!(store.read(&output).unwrap(), None, "byte {at}");
+            assert!(!store.contains(&output));
+            assert_eq!(heard.quarantined(), vec![path; at + 1]);
+            assert_eq!(fs::read_dir(store.layout.quarantine()).unwrap().count(), at + 1);
+        }
+        let output = store.put(&bytes).unwrap();
+        assert_eq!(store.read(&output).unwrap(), Some(bytes));
+    }
+
+    #[test]
+    fn a_blob_cut_short_is_written_again_by_put() {
+        let place = Place::new();
+        let store = open(&place);
+        let output = store.put(&large(0)).unwrap();
+        fs::write(store.layout.blob(&output.digest), "short").unwrap();
+        assert!(!store.contains(&output));
+        store.put(&large(0)).unwrap();
+        assert_eq!(store.read(&output).unwrap(), Some(large(0)));
+    }
+
+    #[test]
+    fn a_file_is_kept_like_its_bytes() {
+        let place = Place::new();
+        let store = open(&place);
+        for (i, bytes) in [b"text".to_vec(), vec![0xff; 3], large(2)].into_iter().enumerate() {
+            let path = place.path().join(format!("output-{i}"));
+            fs::write(&path, &bytes).unwrap();
+            assert_eq!(store.put_file(&path).unwrap(), Output::of(&bytes));
+            assert_eq!(store.read(&Output::of(&bytes)).unwrap(), Some(bytes));
+        }
+        let error = store.put_file(&place.path().join("missing")).unwrap_err().to_string();
+        assert!(error.starts_with("failed to read `") && error.ends_with("no such file or directory"), "{error}");
+    }
+
+    #[test]
+    fn a_copy_is_whole_and_editing_it_harms_no_blob() {
+        let place = Place::new();
+        let store = open(&place);
+        let results = place.path().join("results/fig");
+        for bytes in [b"text".to_vec(), large(3)] {
+            let output = store.put(&bytes).unwrap();
+            let path = results.join("theta");
+            fs::create_dir_all(&results).unwrap();
+            fs::write(results.join(".theta.partial"), "left by a run that was killed").unwrap();
+            assert!(store.copy_to(&output, &path).unwrap());
+            assert_eq!(fs::read(&path).unwrap(), bytes);
+            fs::write(&path, "edited").unwrap();
+            assert_eq!(store.read(&output).unwrap(), Some(bytes));
+            assert_eq!(fs::read_dir(&results).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_copy_of_a_damaged_or_absent_blob_leaves_the_place_as_it_was() {
+        let place = Place::new();
+        let (store, heard) = open_listening(&place);
+        let output = store.put(&large(4)).unwrap();
+        let path = place.path().join("copy");
+        fs::write(&path, "before").unwrap();
+        flip(&store.layout.blob(&output.digest), 4321);
+        for _ in 0..2 {
+            assert!(!store.copy_to(&output, &path).unwrap());
+            assert_eq!(fs::read(&path).unwrap(), b"before");
+            assert_eq!(heard.quarantined().len(), 1);
+        }
+    }
+
+    #[test]
+    fn equal_outputs_put_together_are_one_blob() {
+        let place = Place::new();
+        let store = open(&place);
+        let outputs = ["a", "b", "c"].map(|name| (name.to_owned(), large(u8::from(name == "c"))));
+        let named = store.put_all(&outputs).unwrap();
+        assert_eq!(named["a"], named["b"]);
+        for (name, bytes) in outputs {
+            assert_eq!(store.read(&named[&name]).unwrap(), Some(bytes));
+        }
+    }
+}

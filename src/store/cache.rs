@@ -1,0 +1,238 @@
+//! The store opens: its folders, the lock that says a run is on, its own folder under `tmp/`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::fs::File;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use super::draft::Drafts;
+use super::layout::{Layout, name_of};
+use super::lock::{Locks, Patience, lock_alone};
+use super::memo::Memo;
+use super::{Disk, Error};
+use crate::event::{Event, Sink};
+use crate::key::{Digest, Key, Output, Record, Records};
+
+/// A cache that is open. Threads share it; programs share the folder.
+pub struct Store {
+    pub(super) layout: Layout,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) events: Arc<dyn Sink>,
+    pub(super) locks: Locks,
+    pub(super) makers: Mutex<HashMap<Digest, Key>>,
+    pub(super) memo: Mutex<Memo>,
+    pub(super) drafts: Drafts,
+    /// Locked shared by runs and alone by gc, for as long as the store is open.
+    _gc: File,
+}
+
+impl Store {
+    /// Opens the cache at `root` for a run, making what is missing of it and sweeping what dead processes left under `tmp/`. While gc has
+    /// the cache alone it waits, and says so.
+    ///
+    /// # Errors
+    /// A cache that cannot be written, or a failing disk, with path and operation.
+    pub fn open(root: &Path, disk: Arc<dyn Disk>, events: Arc<dyn Sink>) -> Result<Self, Error> {
+        Self::begin(root, disk, events, |file, path, events| {
+            match file.try_lock_shared() {
+                Ok(()) => return Ok(()),
+                Err(fs::TryLockError::Error(error)) => return Err(Error::at("lock", path)(error)),
+                Err(fs::TryLockError::WouldBlock) => {}
+            }
+            let message = format!("the cache `{}` is being collected; waiting for that", root.display());
+            events.emit(Event::Warning { stage: None, message });
+            file.lock_shared().map_err(Error::at("lock", path))
+        })
+    }
+
+    /// Opens the cache at `root` once no run uses it, and keeps runs out. `waiting` is called once if some run does; `cancelled` is
+    /// asked at least once a second.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`Error::Interrupted`] when cancelled.
+    pub fn open_alone(
+        root: &Path,
+        disk: Arc<dyn Disk>,
+        events: Arc<dyn Sink>,
+        cancelled: &dyn Fn() -> bool,
+        waiting: &dyn Fn(),
+    ) -> Result<Alone, Error> {
+        let patience = Patience { cancelled, waiting };
+        Self::begin(root, disk, events, |file, path, _| lock_alone(file, path, patience)).map(Alone)
+    }
+
+    fn begin(
+        root: &Path,
+        disk: Arc<dyn Disk>,
+        events: Arc<dyn Sink>,
+        lock: impl FnOnce(&File, &Path, &dyn Sink) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        let layout = Layout::new(root);
+        let prepare = || {
+            for folder in layout.folders() {
+                disk.create_folder(&folder).map_err(Error::at("create folder", &folder))?;
+            }
+            let path = layout.lock("gc");
+            let gc = disk.open_lock(&path).map_err(Error::at("open", &path))?;
+            lock(&gc, &path, &*events)?;
+            Ok((gc, Drafts::begin(&layout, disk.clone())?))
+        };
+        let (gc, drafts) = prepare().map_err(|error: Error| error.opening(root))?;
+        Ok(Self {
+            locks: Locks::new(&layout, disk.clone()),
+            layout,
+            disk,
+            events,
+            makers: Mutex::default(),
+            memo: Mutex::default(),
+            drafts,
+            _gc: gc,
+        })
+    }
+
+    /// The cache's folder.
+    pub fn root(&self) -> &Path {
+        self.layout.root()
+    }
+
+    /// An empty folder for a command to work in. It goes when it is dropped or, should this process die, when a store next opens.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn workspace(&self) -> Result<Workspace<'_>, Error> {
+        let path = self.drafts.fresh_path();
+        self.disk.create_folder(&path).map_err(Error::at("create folder", &path))?;
+        Ok(Workspace { disk: &*self.disk, path })
+    }
+
+    /// Names a damaged file and moves it to `quarantine/`. One that another process has just set aside is gone, which is as good.
+    pub(super) fn set_aside(&self, path: &Path, problem: &str) -> Result<(), Error> {
+        let folder = self.layout.quarantine();
+        let numbered =
+            |n: u32| folder.join(if n == 0 { name_of(path).to_owned() } else { format!("{}.{n}", name_of(path)) });
+        let to = (0..=u32::MAX).map(numbered).find(|to| !to.exists()).expect("invariant: some number is free");
+        match self.disk.rename(path, &to) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.exists() => return Ok(()),
+            moved => moved.map_err(Error::at("set aside", path))?,
+        }
+        self.events.emit(Event::Quarantined { path: path.to_owned(), problem: problem.to_owned() });
+        Ok(())
+    }
+
+    /// What cannot be answered while planning is told and taken for absent.
+    fn told<T>(&self, answer: Result<Option<T>, Error>) -> Option<T> {
+        answer.unwrap_or_else(|error| {
+            self.events.emit(Event::Warning { stage: None, message: error.to_string() });
+            None
+        })
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the store at `{}`", self.root().display())
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Only the memo is at stake, which may be lost at any time.
+        let _ = self.flush();
+    }
+}
+
+impl Records for Store {
+    fn record(&self, key: &Key) -> Option<Record> {
+        self.told(Self::record(self, key))
+    }
+
+    fn bytes(&self, output: &Output) -> Option<Vec<u8>> {
+        self.told(self.read(output))
+    }
+}
+
+/// A store that no run shares: only this one may collect.
+#[derive(Debug)]
+pub struct Alone(Store);
+
+impl Deref for Alone {
+    type Target = Store;
+    fn deref(&self) -> &Store {
+        &self.0
+    }
+}
+
+/// A folder for a command to work in.
+pub struct Workspace<'s> {
+    disk: &'s dyn Disk,
+    path: PathBuf,
+}
+
+impl Workspace<'_> {
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Workspace<'_> {
+    fn drop(&mut self) {
+        if fs::exists(&self.path).unwrap_or(true) {
+            let _ = self.disk.remove_folder(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Place, open};
+    use super::super::{RealDisk, Store};
+    use super::*;
+    use crate::event::Silent;
+
+    #[test]
+    fn a_cache_that_cannot_be_made_is_an_error_with_path_and_operation() {
+        let place = Place::new();
+        fs::write(place.path().join("file"), "").unwrap();
+        let Err(error) = Store::open(&place.path().join("file"), Arc::new(RealDisk), Arc::new(Silent)) else {
+            panic!("a file is no folder")
+        };
+        let text = error.to_string();
+        assert!(text.starts_with("failed to create folder `") && text.contains("/file/blobs`: "), "{text}");
+    }
+
+    #[test]
+    fn gc_has_the_cache_alone_or_waits() {
+        let place = Place::new();
+        let run = open(&place);
+        let told = std::cell::Cell::new(0);
+        let alone = |cancelled: &dyn Fn() -> bool| {
+            let waiting = || told.set(told.get() + 1);
+            Store::open_alone(place.path(), Arc::new(RealDisk), Arc::new(Silent), cancelled, &waiting)
+        };
+        assert!(matches!(alone(&|| true), Err(Error::Interrupted)));
+        assert_eq!(told.get(), 1);
+        drop(run);
+        let alone = alone(&|| true).unwrap();
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| drop(open(&place)));
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            assert!(!run.is_finished());
+            drop(alone);
+        });
+    }
+
+    #[test]
+    fn a_workspace_goes_with_its_owner() {
+        let place = Place::new();
+        let store = open(&place);
+        let workspace = store.workspace().unwrap();
+        let path = workspace.path().to_owned();
+        fs::write(path.join("output"), "x").unwrap();
+        drop(workspace);
+        assert!(!path.exists());
+    }
+}

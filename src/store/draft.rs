@@ -1,0 +1,175 @@
+//! Writing a file whole: a draft under this process's own `tmp/` folder, which is then renamed to its place.
+//!
+//! Whether the process that owns such a folder still lives is asked of the kernel: it holds a lock on the folder's file `alive`.
+//! Folders are made and swept under one lock, so that none is swept between being made and being locked.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::layout::{Layout, entries};
+use super::{Disk, Error};
+
+/// This process's folder under `tmp/`, and the only way by which files reach their places.
+pub(super) struct Drafts {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    count: AtomicU64,
+    _alive: File,
+}
+
+/// A file that is not in its place yet. Dropped before that, it goes.
+pub(super) struct Draft<'d> {
+    drafts: &'d Drafts,
+    path: PathBuf,
+    placed: bool,
+}
+
+impl Drafts {
+    /// Sweeps the folders of processes that are gone and makes one for this.
+    pub(super) fn begin(layout: &Layout, disk: Arc<dyn Disk>) -> Result<Self, Error> {
+        let lock = layout.lock("tmp");
+        let sweeping = disk.open_lock(&lock).map_err(Error::at("open", &lock))?;
+        sweeping.lock().map_err(Error::at("lock", &lock))?;
+        for folder in entries(&layout.tmp())? {
+            if !is_alive(&folder)? {
+                disk.remove_folder(&folder).map_err(Error::at("remove", &folder))?;
+            }
+        }
+        let folder = own_name(&layout.tmp());
+        disk.create_folder(&folder).map_err(Error::at("create folder", &folder))?;
+        let path = folder.join("alive");
+        let alive = disk.create(&path).map_err(Error::at("create", &path))?;
+        alive.lock().map_err(Error::at("lock", &path))?;
+        Ok(Self { disk, folder, count: AtomicU64::new(0), _alive: alive })
+    }
+
+    /// A new name in this process's folder.
+    pub(super) fn fresh_path(&self) -> PathBuf {
+        self.folder.join(self.count.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    /// A draft that holds `bytes`.
+    pub(super) fn write(&self, bytes: &[u8]) -> Result<Draft<'_>, Error> {
+        let draft = Draft { drafts: self, path: self.fresh_path(), placed: false };
+        let file = self.disk.create(&draft.path).map_err(Error::at("create", &draft.path))?;
+        self.disk.write(&file, bytes).map_err(Error::at("write", &draft.path))?;
+        Ok(draft)
+    }
+
+    /// A draft with the content of the file at `from`, which is never loaded whole.
+    pub(super) fn copy(&self, from: &Path) -> Result<Draft<'_>, Error> {
+        let draft = Draft { drafts: self, path: self.fresh_path(), placed: false };
+        // Opening it first tells a source that cannot be read from a target that cannot be written.
+        File::open(from).map_err(Error::at("read", from))?;
+        self.disk.copy(from, &draft.path).map_err(Error::at("write", &draft.path))?;
+        Ok(draft)
+    }
+
+    /// Brings everything written so far to the medium.
+    pub(super) fn sync_file_system(&self) -> Result<(), Error> {
+        let folder = File::open(&self.folder).map_err(Error::at("open", &self.folder))?;
+        self.disk.sync_file_system(&folder).map_err(Error::at("sync", &self.folder))
+    }
+
+    /// Brings the names in the folder of `path` to the medium.
+    pub(super) fn sync_folder_of(&self, path: &Path) -> Result<(), Error> {
+        let folder = path.parent().unwrap_or(path);
+        let file = File::open(folder).map_err(Error::at("open", folder))?;
+        self.disk.sync(&file).map_err(Error::at("sync", folder))
+    }
+}
+
+impl Draft<'_> {
+    /// Where it is for now.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Brings its bytes to the medium.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        let file = File::open(&self.path).map_err(Error::at("open", &self.path))?;
+        self.drafts.disk.sync(&file).map_err(Error::at("sync", &self.path))
+    }
+
+    /// Renames it to its place, whose folder is made where it is missing.
+    pub(super) fn place(mut self, to: &Path) -> Result<(), Error> {
+        let disk = &self.drafts.disk;
+        if let Some(folder) = to.parent().filter(|folder| !folder.is_dir()) {
+            disk.create_folder(folder).map_err(Error::at("create folder", folder))?;
+        }
+        disk.rename(&self.path, to).map_err(Error::at("write", to))?;
+        self.placed = true;
+        Ok(())
+    }
+
+    /// Syncs it, renames it to its place and syncs the folder: two syncs, after which it stays there.
+    pub(super) fn settle(self, to: &Path) -> Result<(), Error> {
+        let drafts = self.drafts;
+        self.sync()?;
+        self.place(to)?;
+        drafts.sync_folder_of(to)
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if !self.placed {
+            let _ = self.drafts.disk.remove(&self.path);
+        }
+    }
+}
+
+impl Drop for Drafts {
+    fn drop(&mut self) {
+        // What stays behind on a failing disk is swept by the next store that opens.
+        let _ = self.disk.remove_folder(&self.folder);
+    }
+}
+
+fn own_name(tmp: &Path) -> PathBuf {
+    let named = |n: u64| tmp.join(format!("{}-{n}", std::process::id()));
+    (0..=u64::MAX).map(named).find(|folder| !folder.exists()).expect("invariant: some number is free")
+}
+
+/// Whether the process that owns the folder lives: the kernel holds its lock. What is no such folder is left alone.
+fn is_alive(folder: &Path) -> Result<bool, Error> {
+    if !folder.is_dir() {
+        return Ok(true);
+    }
+    let path = folder.join("alive");
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file.map_err(Error::at("open", &path))?,
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(false),
+        Err(fs::TryLockError::WouldBlock) => Ok(true),
+        Err(fs::TryLockError::Error(error)) => Err(Error::at("lock", &path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Place, open};
+
+    #[test]
+    fn folders_of_processes_that_are_gone_are_swept_and_living_ones_stay() {
+        let place = Place::new();
+        let living = open(&place);
+        let tmp = place.path().join("tmp");
+        let dead = tmp.join("1-0");
+        std::fs::create_dir_all(&dead).unwrap();
+        std::fs::write(dead.join("alive"), "").unwrap();
+        std::fs::write(dead.join("0"), "half a blob").unwrap();
+        std::fs::create_dir_all(tmp.join("2-0")).unwrap();
+        let second = open(&place);
+        let names = |tmp: &std::path::Path| std::fs::read_dir(tmp).unwrap().count();
+        assert_eq!(names(&tmp), 2);
+        living.put(&[0xff; 10]).unwrap();
+        drop((living, second));
+        assert_eq!(names(&tmp), 0);
+    }
+}

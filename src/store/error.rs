@@ -1,0 +1,103 @@
+//! What can go wrong in the store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::key::Key;
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The disk failed.
+    #[error("failed to {operation} `{}`: {}", .path.display(), plain(.cause))]
+    Io {
+        /// What was tried, as a verb: `write`, `sync`, `rename`.
+        operation: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The cache cannot be written at all.
+    #[error("the cache `{}` cannot be written: failed to {operation} `{}`: {}", .root.display(), .path.display(), plain(.cause))]
+    NotWritable {
+        /// The cache's folder.
+        root: PathBuf,
+        /// What was tried.
+        operation: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// An action was run again on the same arithmetic and gave other bytes. Both records are kept.
+    #[error(
+        "`{kind}` ({}) gave other bytes for {} when it was run again on the same arithmetic; the second record is kept as `{}`",
+        .key.short(), quoted(.outputs), .kept.display()
+    )]
+    Diverged {
+        /// The key both belong to.
+        key: Key,
+        /// The kind of action.
+        kind: String,
+        /// The outputs that differ.
+        outputs: Vec<String>,
+        /// Where the second record is kept; the first stays in its place.
+        kept: PathBuf,
+    },
+    /// The run was cancelled while waiting for a lock.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// Names what was tried and where, for `map_err`.
+    pub(super) fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |cause| Self::Io { operation, path, cause }
+    }
+
+    /// While the store opens, a refusal to write concerns the cache as a whole.
+    pub(super) fn opening(self, root: &Path) -> Self {
+        match self {
+            Self::Io { operation, path, cause }
+                if matches!(cause.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+            {
+                Self::NotWritable { root: root.to_owned(), operation, path, cause }
+            }
+            other => other,
+        }
+    }
+}
+
+/// The system's words in the house's form: lower case and without the error's number.
+fn plain(cause: &io::Error) -> String {
+    let text = cause.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_with_path_and_operation() {
+        let error = Error::at("write", Path::new("cache/tmp/7-0/1"))(io::Error::from_raw_os_error(28));
+        assert_eq!(error.to_string(), "failed to write `cache/tmp/7-0/1`: no space left on device");
+    }
+
+    #[test]
+    fn a_refusal_while_opening_concerns_the_whole_cache() {
+        let refused = Error::at("create folder", Path::new("cache/tmp"))(io::Error::from_raw_os_error(30));
+        let text = refused.opening(Path::new("cache")).to_string();
+        let expected =
+            "the cache `cache` cannot be written: failed to create folder `cache/tmp`: read-only file system";
+        assert_eq!(text, expected);
+    }
+}

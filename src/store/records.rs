@@ -1,0 +1,129 @@
+//! Records by key. A damaged one is set aside and is a miss; one of an unknown format is a miss and stays.
+
+use std::path::{Path, PathBuf};
+
+use super::layout::read_file;
+use super::{Error, Store};
+use crate::key::{Key, Record, RecordError};
+
+/// What lies at a record's path.
+enum Found {
+    Nothing,
+    Unknown,
+    Whole(Box<Record>),
+}
+
+impl Store {
+    /// The record under `key`, if there is a whole one in a format this program knows.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn record(&self, key: &Key) -> Result<Option<Record>, Error> {
+        Ok(self.locate(key)?.map(|(_, record)| record))
+    }
+
+    /// The record under `key`, and where it lies.
+    pub(super) fn locate(&self, key: &Key) -> Result<Option<(PathBuf, Record)>, Error> {
+        for path in [self.layout.record(key), self.layout.record_beside(key)] {
+            if let Found::Whole(record) = self.find(&path, key)? {
+                self.note(&record);
+                return Ok(Some((path, *record)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where this program's record of `key` belongs: beside its own name where a record of an unknown format has that.
+    fn place_of(&self, key: &Key) -> Result<PathBuf, Error> {
+        let path = self.layout.record(key);
+        Ok(match self.find(&path, key)? {
+            Found::Unknown => self.layout.record_beside(key),
+            Found::Nothing | Found::Whole(_) => path,
+        })
+    }
+
+    fn find(&self, path: &Path, key: &Key) -> Result<Found, Error> {
+        let Some(bytes) = read_file(path)? else { return Ok(Found::Nothing) };
+        match Record::decode(&bytes, key) {
+            Ok(record) => Ok(Found::Whole(Box::new(record))),
+            Err(RecordError::UnknownFormat(_)) => Ok(Found::Unknown),
+            Err(RecordError::Damaged(problem)) => {
+                // Another process may have made it again by now; that one is not to be set aside.
+                if read_file(path)?.as_deref() != Some(&bytes[..]) {
+                    return self.find(path, key);
+                }
+                self.set_aside(path, &format!("damaged record: {problem}"))?;
+                Ok(Found::Nothing)
+            }
+        }
+    }
+
+    /// Writes a record to its place with two syncs. Only who holds the key's reservation may.
+    pub(super) fn write_record(&self, record: &Record) -> Result<(), Error> {
+        let path = self.place_of(&record.key)?;
+        self.drafts.write(&record.encode())?.settle(&path)?;
+        self.note(record);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::layout::FORMAT;
+    use super::super::testing::{Place, commit, flip, open, open_listening, record_of};
+
+    #[test]
+    fn a_flipped_byte_anywhere_in_a_record_is_a_miss_that_is_named() {
+        let place = Place::new();
+        let (store, heard) = open_listening(&place);
+        let record = record_of(1, &[("loss", b"0.5")]);
+        let path = store.layout.record(&record.key);
+        let in_the_format_number = "thalweg-record ".len();
+        for at in (0..record.encode().len()).filter(|at| *at != in_the_format_number) {
+            commit(&store, &record);
+            assert_eq!(store.record(&record.key).unwrap().as_ref(), Some(&record));
+            flip(&path, at);
+            assert_eq!(store.record(&record.key).unwrap(), None, "byte {at}");
+            assert!(!path.exists());
+        }
+        assert_eq!(heard.quarantined().len(), record.encode().len() - 1);
+    }
+
+    #[test]
+    fn an_unknown_format_is_a_miss_that_stays_and_ours_lies_beside() {
+        let place = Place::new();
+        let (store, heard) = open_listening(&place);
+        let record = record_of(1, &[("loss", b"0.5")]);
+        let (name, later) = (format!("thalweg-record {FORMAT}"), "thalweg-record 99");
+        let foreign = String::from_utf8(record.encode()).unwrap().replacen(&name, later, 1);
+        let path = store.layout.record(&record.key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &foreign).unwrap();
+        assert_eq!(store.record(&record.key).unwrap(), None);
+        commit(&store, &record);
+        assert_eq!(fs::read_to_string(&path).unwrap(), foreign);
+        assert_eq!(store.record(&record.key).unwrap(), Some(record.clone()));
+        fs::remove_file(&path).unwrap();
+        let other = open(&place);
+        assert_eq!(other.record(&record.key).unwrap(), Some(record.clone()));
+        assert_eq!(other.keys().unwrap(), [record.key]);
+        assert!(heard.quarantined().is_empty());
+    }
+
+    #[test]
+    fn damage_beside_an_unknown_format_is_set_aside_and_made_again() {
+        let place = Place::new();
+        let (store, heard) = open_listening(&place);
+        let record = record_of(1, &[("loss", b"0.5")]);
+        commit(&store, &record);
+        flip(&store.layout.record(&record.key), "thalweg-record ".len());
+        commit(&store, &record);
+        flip(&store.layout.record_beside(&record.key), 100);
+        assert_eq!(store.record(&record.key).unwrap(), None);
+        assert_eq!(heard.quarantined(), [store.layout.record_beside(&record.key)]);
+        commit(&store, &record);
+        assert_eq!(store.record(&record.key).unwrap(), Some(record));
+    }
+}

@@ -1,0 +1,325 @@
+//! A miss is the right to write: whoever holds a key's reservation, and nobody else, runs the action and commits its record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use super::lock::{Held, Patience};
+use super::{Error, Store};
+use crate::key::{Digest, Key, Output, Record};
+
+/// What is known of a key.
+#[derive(Debug)]
+#[must_use = "a miss is held until it is dropped"]
+pub enum Lookup<'s> {
+    /// Its record.
+    Hit(Box<Record>),
+    /// Nothing; the caller is the one to make it.
+    Miss(Reservation<'s>),
+}
+
+/// The right to write the record of one key, held against every thread and program. Dropped without a commit it is released.
+#[must_use = "the reservation is released when this is dropped"]
+pub struct Reservation<'s> {
+    store: &'s Store,
+    key: Key,
+    _held: Held<'s>,
+}
+
+/// What came of running an action again whose bytes were gone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Remade {
+    /// The same bytes.
+    Same(Box<Record>),
+    /// Other bytes, on another arithmetic: the new record has replaced the old, and consumers of these outputs are stale.
+    Changed {
+        /// The record that was.
+        old: Box<Record>,
+        /// The record that is.
+        new: Box<Record>,
+    },
+}
+
+impl Store {
+    /// The record under `key`, or the right to write it. While another holds that right, it waits (the lock is tried from every 10 ms to
+    /// every second) and then finds the other's record. `waiting` is called once, when the first try fails; `cancelled` is asked
+    /// before each pause.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when cancelled; a failing disk.
+    pub fn reserve(&self, key: &Key, cancelled: &dyn Fn() -> bool, waiting: &dyn Fn()) -> Result<Lookup<'_>, Error> {
+        if let Some(record) = self.record(key)? {
+            return Ok(Lookup::Hit(Box::new(record)));
+        }
+        let reservation = self.lock_key(key, Patience { cancelled, waiting })?;
+        // Whoever held it before may have committed.
+        Ok(match self.record(key)? {
+            Some(record) => Lookup::Hit(Box::new(record)),
+            None => Lookup::Miss(reservation),
+        })
+    }
+
+    /// As [`Store::reserve`], for several keys that are to be made together. They are taken in the order of the keys, so that two programs
+    /// cannot wait for each other; whoever already holds a reservation must not ask for others. Each miss keeps one file open, so
+    /// a group should stay in the hundreds.
+    ///
+    /// # Errors
+    /// As [`Store::reserve`]; then none is held.
+    pub fn reserve_many(
+        &self,
+        keys: &[Key],
+        cancelled: &dyn Fn() -> bool,
+        waiting: &dyn Fn(),
+    ) -> Result<BTreeMap<Key, Lookup<'_>>, Error> {
+        let sorted: BTreeSet<&Key> = keys.iter().collect();
+        sorted.into_iter().map(|key| Ok((*key, self.reserve(key, cancelled, waiting)?))).collect()
+    }
+
+    /// The right to run again the action of `key`, whose record is there but whose output `gone` is not. `None` where another
+    /// made it again in the meantime.
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub fn reserve_again(
+        &self,
+        key: &Key,
+        gone: &Output,
+        cancelled: &dyn Fn() -> bool,
+        waiting: &dyn Fn(),
+    ) -> Result<Option<Reservation<'_>>, Error> {
+        let reservation = self.lock_key(key, Patience { cancelled, waiting })?;
+        Ok((!self.contains(gone)).then_some(reservation))
+    }
+
+    fn lock_key(&self, key: &Key, patience: Patience<'_>) -> Result<Reservation<'_>, Error> {
+        let held = self.locks.take(&key.to_string(), patience)?;
+        Ok(Reservation { store: self, key: *key, _held: held })
+    }
+}
+
+impl Reservation<'_> {
+    /// The key it is for.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Writes the record, whose outputs are already put, and releases the key. Two syncs.
+    ///
+    /// # Errors
+    /// A failing disk; then there is no record.
+    ///
+    /// # Panics
+    /// If the record belongs to another key, which is a bug.
+    pub fn commit(self, record: Record) -> Result<Record, Error> {
+        assert_eq!(record.key, self.key, "invariant: a reservation commits its own key");
+        self.store.write_record(&record)?;
+        Ok(record)
+    }
+
+    /// Puts the outputs, has the record made of them, writes it and releases the key. At most four syncs, however many the outputs.
+    ///
+    /// # Errors
+    /// A failing disk; then there is no record.
+    ///
+    /// # Panics
+    /// As [`Reservation::commit`].
+    pub fn commit_with(
+        self,
+        outputs: &[(String, Vec<u8>)],
+        make: impl FnOnce(BTreeMap<String, Output>) -> Record,
+    ) -> Result<Record, Error> {
+        let record = make(self.store.put_all(outputs)?);
+        self.commit(record)
+    }
+
+    /// Settles what a second run of an action gave, its outputs being put: `record` is compared with the one that is there. A record that
+    /// is gone is written; other bytes from another arithmetic replace it.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] where the same arithmetic gave other bytes: both records are kept, and lookups still find the first. A failing
+    /// disk.
+    ///
+    /// # Panics
+    /// As [`Reservation::commit`].
+    pub fn remade(self, record: Record) -> Result<Remade, Error> {
+        let Some(old) = self.store.record(&self.key)? else {
+            return self.commit(record).map(|record| Remade::Same(Box::new(record)));
+        };
+        let differing = differing(&old, &record);
+        if differing.is_empty() {
+            return Ok(Remade::Same(Box::new(old)));
+        }
+        if old.context.arithmetic == record.context.arithmetic {
+            let (key, kind) = (self.key, record.fingerprint.kind.clone());
+            return Err(Error::Diverged { key, kind, outputs: differing, kept: self.keep_diverged(&record)? });
+        }
+        let new = Box::new(self.commit(record)?);
+        Ok(Remade::Changed { old: Box::new(old), new })
+    }
+
+    fn keep_diverged(&self, record: &Record) -> Result<PathBuf, Error> {
+        let bytes = record.encode();
+        let path = self.store.layout.diverged(&self.key, &Digest::of(&bytes));
+        self.store.drafts.write(&bytes)?.settle(&path)?;
+        Ok(path)
+    }
+}
+
+impl fmt::Debug for Reservation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the reservation of {:?}", self.key)
+    }
+}
+
+/// The names of outputs that are not the same bytes in both.
+fn differing(old: &Record, new: &Record) -> Vec<String> {
+    let digest = |record: &Record, name: &String| record.outputs.get(name).map(|output| output.digest);
+    let names: BTreeSet<&String> = old.outputs.keys().chain(new.outputs.keys()).collect();
+    names.into_iter().filter(|name| digest(old, name) != digest(new, name)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::super::testing::{Place, blob, commit, open, record_of};
+    use super::*;
+
+    fn never() -> bool {
+        false
+    }
+
+    #[test]
+    fn reservations_may_move_to_the_thread_that_runs_the_action() {
+        fn may_move<T: Send>() {}
+        fn may_be_shared<T: Send + Sync>() {}
+        may_move::<Reservation<'_>>();
+        may_be_shared::<Store>();
+    }
+
+    #[test]
+    fn threads_and_stores_that_race_on_a_key_have_one_miss() {
+        let place = Place::new();
+        let stores = [open(&place), open(&place)];
+        for seed in 0..5 {
+            let record = record_of(seed, &[("loss", b"0.5")]);
+            let (misses, hits) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            std::thread::scope(|scope| {
+                for i in 0..6 {
+                    let (record, misses, hits, store) = (&record, &misses, &hits, &stores[i % 2]);
+                    scope.spawn(move || match store.reserve(&record.key, &never, &|| ()).unwrap() {
+                        Lookup::Hit(found) => {
+                            assert_eq!(*found, *record);
+                            hits.fetch_add(1, Ordering::SeqCst);
+                        }
+                        Lookup::Miss(reservation) => {
+                            misses.fetch_add(1, Ordering::SeqCst);
+                            std::thread::sleep(Duration::from_millis(15));
+                            reservation.commit(record.clone()).unwrap();
+                        }
+                    });
+                }
+            });
+            assert_eq!((misses.into_inner(), hits.into_inner()), (1, 5));
+        }
+    }
+
+    #[test]
+    fn a_dropped_reservation_passes_the_miss_on() {
+        let place = Place::new();
+        let (first, second) = (open(&place), open(&place));
+        let key = record_of(1, &[]).key;
+        for store in [&first, &second, &first] {
+            assert!(matches!(store.reserve(&key, &never, &|| ()).unwrap(), Lookup::Miss(held) if *held.key() == key));
+        }
+    }
+
+    #[test]
+    fn a_group_is_reserved_in_one_order_and_hits_are_released() {
+        let place = Place::new();
+        let stores = [open(&place), open(&place)];
+        let records: Vec<_> = (0..12).map(|i| record_of(i, &[])).collect();
+        commit(&stores[0], &records[3]);
+        let misses = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for (i, store) in stores.iter().enumerate() {
+                let (records, misses) = (&records, &misses);
+                scope.spawn(move || {
+                    let mut keys: Vec<Key> = records.iter().chain(&records[..2]).map(|record| record.key).collect();
+                    if i == 1 {
+                        keys.reverse();
+                    }
+                    let mut group = store.reserve_many(&keys, &never, &|| ()).unwrap();
+                    assert_eq!(group.len(), 12);
+                    for record in records {
+                        if let Some(Lookup::Miss(reservation)) = group.remove(&record.key) {
+                            misses.fetch_add(1, Ordering::SeqCst);
+                            reservation.commit(record.clone()).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(misses.into_inner(), 11);
+        assert!(!stores[0].layout.lock(&records[3].key.to_string()).exists());
+    }
+
+    #[test]
+    fn a_waiter_that_is_cancelled_is_interrupted() {
+        let place = Place::new();
+        let store = open(&place);
+        let key = record_of(1, &[]).key;
+        let _held = store.reserve(&key, &never, &|| ()).unwrap();
+        let told = std::cell::Cell::new(0);
+        let result = store.reserve(&key, &|| true, &|| told.set(told.get() + 1));
+        assert!(matches!(result, Err(Error::Interrupted)));
+        assert_eq!(told.get(), 1);
+    }
+
+    #[test]
+    fn an_absent_blob_is_made_again_once_and_is_the_same() {
+        let place = Place::new();
+        let store = open(&place);
+        let (theta, output) = blob(7);
+        store.put(&theta).unwrap();
+        let record = record_of(1, &[("theta", &theta)]);
+        commit(&store, &record);
+        fs::remove_file(store.layout.blob(&output.digest)).unwrap();
+        let reservation = store.reserve_again(&record.key, &output, &never, &|| ()).unwrap().unwrap();
+        store.put(&theta).unwrap();
+        let mut again = record.clone();
+        again.context.seconds = 9.0;
+        assert_eq!(reservation.remade(again).unwrap(), Remade::Same(Box::new(record.clone())));
+        assert!(store.reserve_again(&record.key, &output, &never, &|| ()).unwrap().is_none());
+    }
+
+    #[test]
+    fn other_bytes_on_the_same_arithmetic_are_an_error_that_keeps_both_records() {
+        let place = Place::new();
+        let store = open(&place);
+        let (record, second) = (record_of(1, &[("theta", &blob(1).0)]), record_of(1, &[("theta", &blob(2).0)]));
+        commit(&store, &record);
+        let reservation = store.reserve_again(&record.key, &blob(1).1, &never, &|| ()).unwrap().unwrap();
+        let Err(Error::Diverged { key, outputs, kept, .. }) = reservation.remade(second.clone()) else {
+            panic!("it diverged")
+        };
+        assert_eq!((key, outputs), (record.key, vec!["theta".to_owned()]));
+        assert_eq!(Record::decode(&fs::read(kept).unwrap(), &key), Ok(second));
+        assert_eq!(store.record(&key).unwrap(), Some(record));
+    }
+
+    #[test]
+    fn other_bytes_on_another_arithmetic_replace_the_record() {
+        let place = Place::new();
+        let store = open(&place);
+        let (record, mut second) = (record_of(1, &[("theta", &blob(1).0)]), record_of(1, &[("theta", &blob(2).0)]));
+        second.context.arithmetic.features = "avx512".into();
+        commit(&store, &record);
+        let reservation = store.reserve_again(&record.key, &blob(1).1, &never, &|| ()).unwrap().unwrap();
+        let expected = Remade::Changed { old: Box::new(record), new: Box::new(second.clone()) };
+        assert_eq!(reservation.remade(second.clone()).unwrap(), expected);
+        assert_eq!(store.record(&second.key).unwrap(), Some(second));
+    }
+}

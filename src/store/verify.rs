@@ -1,0 +1,139 @@
+//! Reading everything: every blob against its digest, every record, list and root against its checksum.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::blobs::blob_problem;
+use super::layout::{files_below, length_of, name_of, read_file};
+use super::{Error, Store};
+use crate::key::{Digest, Key, Record, RecordError};
+
+/// A damaged file that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Damage {
+    /// Where it was.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// What reading everything found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// Blobs read.
+    pub blobs: u64,
+    /// Records read, those of unknown formats not counted.
+    pub records: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// What was damaged, by path. Each is set aside and will be made again.
+    pub damaged: Vec<Damage>,
+}
+
+impl Verified {
+    fn and(mut self, other: Self) -> Self {
+        self.blobs += other.blobs;
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.damaged.extend(other.damaged);
+        self
+    }
+}
+
+impl Store {
+    /// Reads every blob and every record, in parallel, and sets aside what is damaged. What goes while it reads is passed over.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn verify(&self) -> Result<Verified, Error> {
+        let blobs = files_below(&self.layout.blobs())?;
+        let records = files_below(&self.layout.records())?;
+        let of_blobs = blobs.par_iter().map(|path| self.verify_blob(path));
+        let of_records = records.par_iter().map(|path| self.verify_record(path));
+        let mut verified =
+            of_blobs.chain(of_records).try_reduce(Verified::default, |one, other| Ok(Verified::and(one, other)))?;
+        // A damaged root is set aside and told by whoever reads it.
+        self.all_roots()?;
+        verified.damaged.sort();
+        Ok(verified)
+    }
+
+    fn verify_blob(&self, path: &Path) -> Result<Verified, Error> {
+        let Ok(digest) = name_of(path).parse::<Digest>() else { return Ok(Verified::default()) };
+        let Some(bytes) = length_of(path) else { return Ok(Verified::default()) };
+        let damaged = match blob_problem(path, &digest) {
+            Ok(None) => Vec::new(),
+            Ok(Some(problem)) => vec![self.damage(path, problem)?],
+            Err(_) if !path.exists() => return Ok(Verified::default()),
+            Err(error) => return Err(error),
+        };
+        Ok(Verified { blobs: 1, records: 0, bytes, damaged })
+    }
+
+    fn verify_record(&self, path: &Path) -> Result<Verified, Error> {
+        let (stem, suffix) = name_of(path).split_once('.').unwrap_or((name_of(path), ""));
+        let Ok(key) = stem.parse::<Key>() else { return Ok(Verified::default()) };
+        let Some(bytes) = read_file(path)? else { return Ok(Verified::default()) };
+        let length = bytes.len() as u64;
+        if suffix == "list" {
+            let damaged = self.read_list(&key)?.is_none().then(|| self.damage(path, "damaged list"));
+            return Ok(Verified {
+                bytes: length,
+                damaged: damaged.transpose()?.into_iter().collect(),
+                ..Verified::default()
+            });
+        }
+        match Record::decode(&bytes, &key) {
+            Ok(_) => Ok(Verified { records: 1, bytes: length, ..Verified::default() }),
+            Err(RecordError::UnknownFormat(_)) => Ok(Verified { bytes: length, ..Verified::default() }),
+            Err(RecordError::Damaged(problem)) => {
+                let damaged = vec![self.damage(path, &format!("damaged record: {problem}"))?];
+                Ok(Verified { records: 1, bytes: length, damaged, ..Verified::default() })
+            }
+        }
+    }
+
+    fn damage(&self, path: &Path, problem: &str) -> Result<Damage, Error> {
+        self.set_aside(path, problem)?;
+        Ok(Damage { path: path.to_owned(), problem: problem.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Place, blob, commit, flip, open_listening, record_of, stage_of};
+    use super::*;
+
+    #[test]
+    fn everything_damaged_is_named_and_set_aside_and_the_rest_stays() {
+        let place = Place::new();
+        let (store, heard) = open_listening(&place);
+        for seed in 0..6 {
+            let (bytes, _) = blob(seed);
+            store.put(&bytes).unwrap();
+            commit(&store, &record_of(u64::from(seed), &[("theta", &bytes)]));
+        }
+        let stage = stage_of(1, &[]);
+        store.write_list(&stage.key, &[]).unwrap();
+        commit(&store, &stage);
+        let whole = store.verify().unwrap();
+        assert_eq!((whole.blobs, whole.records, whole.damaged.len()), (6, 7, 0));
+
+        let layout = &store.layout;
+        let mut damaged =
+            [layout.blob(&blob(2).1.digest), layout.record(&record_of(4, &[]).key), layout.list(&stage.key)];
+        for path in &damaged {
+            flip(path, 50);
+        }
+        damaged.sort();
+        let named: Vec<PathBuf> = store.verify().unwrap().damaged.into_iter().map(|damage| damage.path).collect();
+        assert_eq!(named, damaged);
+        let mut told = heard.quarantined();
+        told.sort();
+        assert_eq!(told, damaged);
+        let rest = store.verify().unwrap();
+        assert_eq!((rest.blobs, rest.records, rest.damaged.len()), (5, 6, 0));
+    }
+}
