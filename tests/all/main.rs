@@ -1,1 +1,3 @@
-fn main() {}
+//! Whole behaviour, through the binary.
+
+mod guard;
