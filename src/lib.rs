@@ -7,6 +7,8 @@
 //! The runner ([`manifest`], [`key`], [`plan`], [`schedule`], [`execute`], [`store`], [`event`], [`report`]) knows no
 //! machine learning; the science ([`ml`], [`plot`]) knows no cache. They meet in one folder, [`stages`].
 
+pub mod app;
+pub mod cli;
 pub mod event;
 pub mod execute;
 pub mod key;

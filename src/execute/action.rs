@@ -87,6 +87,11 @@ impl Action {
         self
     }
 
+    /// Its fingerprint.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
     /// Its key.
     pub fn key(&self) -> Key {
         self.fingerprint.key()

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::{Action, ActionContext, ActionKind, Cancel, Device, Devices, Failure, Memo, Payload, Source, guard};
+use super::{Action, ActionContext, ActionKind, Cancel, Device, Devices, Failure, Memo, Payload, Produced, Source, guard};
 use crate::event::{Event, Sink};
-use crate::key::{Arithmetic, Context, Digest, Key, Output, Record};
+use crate::key::{Arithmetic, Context, Digest, Key, Output, Outputs, Record};
 use crate::store::{Lookup, Reservation, Store};
 
 /// How often absent inputs are made again for one action before the cache is taken to be failing.
@@ -24,6 +24,7 @@ pub struct Engine {
     pub(super) arithmetic: Arithmetic,
     pub(super) remaking: Mutex<()>,
     memo: Memo,
+    root: PathBuf,
     executable: PathBuf,
     guard: Mutex<Option<Arc<guard::Guard>>>,
 }
@@ -44,13 +45,14 @@ pub struct Caller {
 }
 
 impl Engine {
-    /// An engine over a store. `executable` is this program's own, for the guard of commands.
+    /// An engine over a store. Paths of the manifest are relative to `root`; `executable` is this program's own, for the guard of
+    /// commands.
     pub fn new(
         store: Arc<Store>,
         kinds: &[&'static dyn ActionKind],
         devices: Arc<dyn Devices>,
         (events, cancel): (Arc<dyn Sink>, Cancel),
-        executable: PathBuf,
+        (root, executable): (PathBuf, PathBuf),
     ) -> Self {
         Self {
             store,
@@ -61,9 +63,15 @@ impl Engine {
             arithmetic: super::arithmetic(),
             remaking: Mutex::new(()),
             memo: Memo::default(),
+            root,
             executable,
             guard: Mutex::new(None),
         }
+    }
+
+    /// The folder that the manifest's paths are relative to.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The store.
@@ -160,7 +168,7 @@ impl Engine {
                     Lookup::Hit(record) => {
                         self.found(caller, &record);
                         missing.remove(&record.key);
-                        records.insert(record.key, record);
+                        records.insert(record.key, *record);
                     }
                     Lookup::Miss(reservation) => reservations.push(reservation),
                 }
@@ -213,15 +221,30 @@ impl Engine {
         let mut records = Vec::with_capacity(actions.len());
         for ((action, reservation), produced) in actions.iter().zip(reservations).zip(produced) {
             self.check_files(action)?;
-            let context = self.context(action, seconds)?;
-            let (make_record, payloads) = (|outputs| Record::new(action.fingerprint.clone(), outputs, context), produced);
-            let record = reservation.commit(payloads.into_iter().map(stored).collect(), make_record)?;
+            let context = self.context(action, seconds);
+            let (bytes, mut files) = self.keep_files(produced)?;
+            let record = reservation.commit_with(&bytes, |mut outputs| {
+                outputs.append(&mut files);
+                Record::new(action.fingerprint.clone(), outputs, context)
+            })?;
             caller.ran.fetch_add(1, Ordering::Relaxed);
             let (stage, kind, key) = event(record.key, kind.name());
             self.events.emit(Event::ActionFinished { stage, kind, key, seconds });
             records.push(record);
         }
         Ok(records)
+    }
+
+    /// Keeps what was produced as files, and hands back what was produced as bytes.
+    pub(super) fn keep_files(&self, produced: Produced) -> Result<(Vec<(String, Vec<u8>)>, Outputs), Failure> {
+        let (mut bytes, mut files) = (Vec::new(), Outputs::new());
+        for (name, payload) in produced {
+            match payload {
+                Payload::Bytes(payload) => bytes.push((name, payload)),
+                Payload::File(path) => drop(files.insert(name, self.store.put_file(&path)?)),
+            }
+        }
+        Ok((bytes, files))
     }
 
     pub(super) fn kind(&self, name: &str) -> Result<&'static dyn ActionKind, Failure> {
@@ -257,7 +280,7 @@ impl Engine {
         self.store.digest_file(path).map_err(Failure::work)
     }
 
-    pub(super) fn context(&self, action: &Action, seconds: f64) -> Result<Context, Failure> {
+    pub(super) fn context(&self, action: &Action, seconds: f64) -> Context {
         let mut makers = BTreeMap::new();
         let mut files = BTreeMap::new();
         for (name, source) in &action.inputs {
@@ -270,7 +293,7 @@ impl Engine {
                 Source::File { path, .. } => drop(files.insert(name.clone(), path.clone())),
             }
         }
-        Ok(Context { makers, files, ..self.bare_context(seconds) })
+        Context { makers, files, ..self.bare_context(seconds) }
     }
 
     /// The context of a record that has no inputs of its own: how long, where, with what.
@@ -289,12 +312,4 @@ impl Engine {
     pub(super) fn action_context<'a>(&'a self, action: &'a Action, device: Device) -> ActionContext<'a> {
         ActionContext { action, engine: self, device }
     }
-}
-
-pub(super) fn stored((name, payload): (String, Payload)) -> (String, crate::store::Payload) {
-    let payload = match payload {
-        Payload::Bytes(bytes) => crate::store::Payload::Bytes(bytes),
-        Payload::File(path) => crate::store::Payload::File(path),
-    };
-    (name, payload)
 }

@@ -40,7 +40,7 @@ impl Engine {
             match absent {
                 Some(input) if stack.contains(&input) => return Err(Failure::Absent(input)),
                 Some(input) => stack.push(input),
-                None => self.run_again(&action, &record, &output.digest)?,
+                None => self.run_again(&action, &record, &output.clone())?,
             }
         }
         Ok(())
@@ -78,21 +78,24 @@ impl Engine {
         Ok(output.unwrap_or(Output { digest: *digest, length: 0, inline: None }))
     }
 
-    fn run_again(&self, action: &Action, record: &Record, digest: &Digest) -> Result<(), Failure> {
+    fn run_again(&self, action: &Action, record: &Record, wanted: &Output) -> Result<(), Failure> {
         let (kind, backend) = (self.kind(&record.fingerprint.kind)?, &record.context.arithmetic.backend);
         if kind.version() != record.fingerprint.version {
             let (kind, version) = (kind.name(), record.fingerprint.version);
             return Err(Failure::Work(format!("a lost result was made by version {version} of `{kind}`, which is gone")));
         }
-        self.events.emit(Event::Remade { digest: *digest, kind: kind.name().to_owned(), key: record.key });
-        let lease = self.devices.lease(backend, &|| self.cancel.raised())?;
+        let (cancelled, waiting) = (|| self.cancel.raised(), || {});
+        let Some(reservation) = self.store.reserve_again(&record.key, wanted, &cancelled, &waiting)? else { return Ok(()) };
+        self.events.emit(Event::Remade { digest: wanted.digest, kind: kind.name().to_owned(), key: record.key });
+        let lease = self.devices.lease(backend, &cancelled)?;
         let start = std::time::Instant::now();
         let produced = kind.run(&self.action_context(action, lease.device()))?;
         drop(lease);
-        let context = self.context(action, start.elapsed().as_secs_f64())?;
-        let outputs = produced.into_iter().map(super::engine::stored).collect();
-        let remade = self.store.remade(record, outputs, context)?;
-        if let Remade::Changed(_) = remade {
+        let context = self.context(action, start.elapsed().as_secs_f64());
+        let (bytes, mut outputs) = self.keep_files(produced)?;
+        outputs.append(&mut self.store.put_all(&bytes)?);
+        let remade = reservation.remade(Record::new(action.fingerprint.clone(), outputs, context))?;
+        if let Remade::Changed { .. } = remade {
             let message = format!(
                 "`{}` gives other bytes on this machine's arithmetic ({}) than it gave on `{}`; what depends on it is stale",
                 kind.name(),
@@ -100,7 +103,7 @@ impl Engine {
                 record.context.machine,
             );
             self.events.emit(Event::Warning { stage: None, message });
-            return Err(Failure::Absent(Output { digest: *digest, length: 0, inline: None }));
+            return Err(Failure::Absent(wanted.clone()));
         }
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! What a stage sees while it runs: its inputs, `call` and `map`, progress, the wish to stop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::{Action, Caller, Engine, Failure, Source};
 use crate::event::Event;
-use crate::key::{Input, Inputs, Output, Outputs, Record};
+use crate::key::{Fingerprint, Input, Inputs, Output, Outputs, Record};
+use crate::store::Hint;
 
 /// Where a copy of an output is put for people.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +90,39 @@ impl<'a> StageContext<'a> {
             }
             other => other,
         }
+    }
+
+    /// Where a path of the manifest is.
+    pub fn project(&self, path: &Path) -> PathBuf {
+        self.engine.root().join(path)
+    }
+
+    /// Whether an action's record is there; counts as no hit.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn is_known(&self, action: &Action) -> Result<bool, Failure> {
+        Ok(self.engine.store().record(&action.key())?.is_some())
+    }
+
+    /// Notes that whoever computes something longer of this `sort` may go on from `record`, which had come this far.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn remember(&self, sort: &Fingerprint, record: &Record, reached: u64) -> Result<(), Failure> {
+        Ok(self.engine.store().add_hint(&sort.key(), Hint { key: record.key, reached })?)
+    }
+
+    /// The records that were noted for this `sort`, each with how far it had come.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn recall(&self, sort: &Fingerprint) -> Result<Vec<(Record, u64)>, Failure> {
+        let mut records = Vec::new();
+        for Hint { key, reached } in self.engine.store().hints(&sort.key())? {
+            records.extend(self.engine.store().record(&key)?.map(|record| (record, reached)));
+        }
+        Ok(records)
     }
 
     /// Keeps bytes that the stage itself made of its actions' outputs: an index, a table.

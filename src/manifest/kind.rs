@@ -1,7 +1,6 @@
 //! What a kind of stage is to the runner: a name, a version, a way to read its table, a forecast. How it runs is not known here.
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::sync::Arc;
 use super::forecast::Forecast;
 use super::reader::Reader;
 use super::source::Origin;
-use crate::key::{Output, Records, Walk};
+use crate::key::{Inputs, Records, Walk};
 
 /// A kind of stage.
 pub trait Kind: Send + Sync {
@@ -25,6 +24,11 @@ pub trait Kind: Send + Sync {
     /// Reads a stage's table. What is wrong goes to the reader, which hands out stand-ins, so that everything wrong is found at once;
     /// the same function, run by a recording reader, is the documentation and the schema.
     fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params>;
+
+    /// Which outputs of the stages behind a reference field enter this stage's key; all of them where none is named.
+    fn uses(&self, _field: &str) -> &'static [&'static str] {
+        &[]
+    }
 
     /// How many actions would run and how many would be found, exactly or at least so many.
     fn forecast(&self, _params: &dyn Params, _inputs: &Inputs, _records: &dyn Records) -> Forecast {
@@ -62,6 +66,8 @@ impl dyn Params {
 /// A file that the user names as input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedFile {
+    /// The name under which its content enters keys.
+    pub name: String,
     /// Its path as written.
     pub path: PathBuf,
     /// Where it is named.
@@ -86,51 +92,6 @@ pub struct Place {
     pub path: PathBuf,
     /// Where it is named.
     pub origin: Option<Origin>,
-}
-
-/// An upstream instance as a stage sees it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Input {
-    /// The instance's name: `train[model=mlp,seed=0]`.
-    pub name: String,
-    /// The stage's name: `train`.
-    pub stage: String,
-    /// The stage's kind.
-    pub kind: String,
-    /// Its value on each axis.
-    pub labels: BTreeMap<String, String>,
-    /// What it put out, by name.
-    pub outputs: BTreeMap<String, Output>,
-}
-
-impl Input {
-    /// The output called `name`, if it has one.
-    pub fn output(&self, name: &str) -> Option<&Output> {
-        self.outputs.get(name)
-    }
-}
-
-/// What the references of a stage lead to, by field.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Inputs {
-    /// The upstream instances of each reference field, in the order of the study. A nested field is called by its path: `layers.0.data`.
-    pub fields: BTreeMap<String, Vec<Input>>,
-}
-
-impl Inputs {
-    /// All upstream instances of a field, given by its name or its [`Reference`](super::Reference).
-    pub fn all(&self, field: impl AsRef<str>) -> &[Input] {
-        self.fields.get(field.as_ref()).map_or(&[], Vec::as_slice)
-    }
-
-    /// The one upstream instance of a field.
-    ///
-    /// # Panics
-    /// If there is not exactly one: the field is no reference of this stage, or gathers several.
-    pub fn one(&self, field: impl AsRef<str>) -> &Input {
-        let [input] = self.all(field.as_ref()) else { panic!("invariant: `{}` leads to one instance", field.as_ref()) };
-        input
-    }
 }
 
 /// The kinds there are.

@@ -26,7 +26,7 @@ mod tree;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use field::{Field, Numeric};
 pub use forecast::{Count, Forecast};
-pub use kind::{Input, Inputs, Kind, Kinds, NamedFile, Params, Place, Root};
+pub use kind::{Kind, Kinds, NamedFile, Params, Place, Root};
 pub use reader::{Reader, Reference, References};
 pub use source::{Located, Origin, Source, Sources};
 pub use study::{InputEdge, Instance, Study, load};

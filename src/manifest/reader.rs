@@ -12,7 +12,7 @@ use super::shape::{self, Bounds, End, Need, Shape};
 use super::source::{Located, Origin};
 use super::tree::{Node, Table};
 
-/// A field that leads to one upstream instance; [`Inputs::one`](super::Inputs::one) takes it.
+/// A field that leads to one upstream instance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Reference {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::{Ready, State};
 use crate::event::Event;
 use crate::execute::{Caller, Engine, Failure, Source, StageContext, Work};
-use crate::key::{Context, Fingerprint, Inputs, Key, Output, Outputs, Record};
+use crate::key::{Fingerprint, Inputs, Key, Output, Outputs, Record};
 use crate::manifest::Study;
 use crate::plan::{Graph, Reason, Resolved, World, inputs_of, resolve};
 use crate::store::Lookup;
@@ -293,10 +293,10 @@ impl<'a> Schedule<'a> {
         self.engine.store().write_list(&key, &used)?;
         let waiting = || self.engine.events().emit(Event::Waiting { kind: kind.clone(), key });
         match self.engine.store().reserve(&key, &|| self.engine.cancel().raised(), &waiting)? {
-            Lookup::Hit(record) => Ok(record),
+            Lookup::Hit(record) => Ok(*record),
             Lookup::Miss(reservation) => {
-                let context: Context = self.engine.bare_context(seconds);
-                Ok(reservation.commit(Vec::new(), |_| Record::new(fingerprint, outputs, context))?)
+                let context = self.engine.bare_context(seconds);
+                Ok(reservation.commit(Record::new(fingerprint, outputs, context))?)
             }
         }
     }

@@ -80,6 +80,10 @@ impl Layout {
         fanned(&self.records(), &key.to_string(), &format!(".diverged-{}", content.short()))
     }
 
+    pub(super) fn hints(&self, key: &Key) -> PathBuf {
+        fanned(&self.root.join("hints"), &key.to_string(), "")
+    }
+
     pub(super) fn study_root(&self, study: &str, profile: &str) -> PathBuf {
         self.roots().join(file_name(study)).join(format!("{}.json", file_name(profile)))
     }

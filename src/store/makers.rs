@@ -31,6 +31,11 @@ impl Store {
         Ok(None)
     }
 
+    /// The key of an action that this process knows to have made these bytes; costs nothing.
+    pub fn known_maker_of(&self, digest: &Digest) -> Option<Key> {
+        self.makers().get(digest).copied()
+    }
+
     /// Whether the record of `key` is there and its action makes these bytes. Looking it up notes it.
     fn makes(&self, key: &Key, digest: &Digest) -> Result<bool, Error> {
         let makes = |record: Record| {

@@ -10,6 +10,7 @@
 //!   records/ab/KEY.1            the same, where `KEY` itself is of a format this program does not know
 //!   records/ab/KEY.list         beside a stage's record: the keys of the actions it used
 //!   records/ab/KEY.diverged-…   a second result of the same action on the same arithmetic; no lookup sees it
+//!   hints/ab/KEY                where a longer computation may go on from; may be deleted at any time
 //!   roots/STUDY/PROFILE.json    which stage records a study reaches
 //!   locks/…                     kernel locks: they go with the process that holds them
 //!   tmp/PID-N/                  files being written; swept when that process is gone
@@ -34,7 +35,7 @@
 //! # Reading order
 //!
 //! `error`, `disk` (the few operations that write), `layout` (names), `draft` (writing a file whole), `lock` (kernel locks), `cache` (the
-//! store opens), `blobs`, `records`, `reserve` (a miss is the right to write), `makers`, `roots` (with lists), `memo`; then
+//! store opens), `blobs`, `records`, `reserve` (a miss is the right to write), `makers`, `roots` (with lists), `hints`, `memo`; then
 //! maintenance: `survey` (what is there and what is reached), `stats`, `verify`, `gc`, `size`.
 
 mod blobs;
@@ -43,6 +44,7 @@ mod disk;
 mod draft;
 mod error;
 mod gc;
+mod hints;
 mod layout;
 mod lock;
 mod makers;
@@ -65,6 +67,7 @@ pub use cache::{Alone, Store, Workspace};
 pub use disk::{Disk, RealDisk};
 pub use error::Error;
 pub use gc::{GcItem, GcOptions, GcPlan, GcSort};
+pub use hints::{Hint};
 pub use lock::Held;
 pub use reserve::{Lookup, Remade, Reservation};
 pub use roots::Root;
