@@ -215,6 +215,36 @@ mod tests {
         }
     }
 
+    /// Between the first opening of a lock's file and the locking of it, its holder releases it and another takes it anew.
+    #[derive(Default)]
+    struct PassedOn(Mutex<Option<File>>);
+
+    impl Disk for PassedOn {
+        fn open_lock(&self, path: &Path) -> io::Result<File> {
+            let opened = RealDisk.open_lock(path)?;
+            let mut anew = self.0.lock().unwrap();
+            if anew.is_none() {
+                fs::remove_file(path)?;
+                let file = RealDisk.open_lock(path)?;
+                file.lock()?;
+                *anew = Some(file);
+            }
+            Ok(opened)
+        }
+    }
+
+    #[test]
+    fn a_lock_on_a_file_that_lost_its_name_is_no_lock() {
+        let place = Place::new();
+        fs::create_dir_all(place.path().join("locks")).unwrap();
+        let disk = Arc::new(PassedOn::default());
+        let locks = Locks::new(&Layout::new(place.path()), disk.clone());
+        let patience = Patience { cancelled: &|| true, waiting: &|| () };
+        assert!(matches!(locks.take("name", patience), Err(Error::Interrupted)));
+        disk.0.lock().unwrap().as_ref().unwrap().unlock().unwrap();
+        assert!(locks.take("name", patience).is_ok());
+    }
+
     #[test]
     fn a_lock_left_by_a_process_that_died_is_free() {
         let place = Place::new();
