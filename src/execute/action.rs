@@ -106,8 +106,8 @@ pub type Produced = BTreeMap<String, Payload>;
 pub enum Payload {
     /// In memory.
     Bytes(Vec<u8>),
-    /// In a file that the store may take over; large outputs of commands.
-    File(PathBuf),
+    /// In the store already: files that a command wrote, however large.
+    Kept(Output),
 }
 
 /// The code of one kind of action.

@@ -222,9 +222,9 @@ impl Engine {
         for ((action, reservation), produced) in actions.iter().zip(reservations).zip(produced) {
             self.check_files(action)?;
             let context = self.context(action, seconds);
-            let (bytes, mut files) = self.keep_files(produced)?;
+            let (bytes, mut kept) = apart(produced);
             let record = reservation.commit_with(&bytes, |mut outputs| {
-                outputs.append(&mut files);
+                outputs.append(&mut kept);
                 Record::new(action.fingerprint.clone(), outputs, context)
             })?;
             caller.ran.fetch_add(1, Ordering::Relaxed);
@@ -235,21 +235,14 @@ impl Engine {
         Ok(records)
     }
 
-    /// Keeps what was produced as files, and hands back what was produced as bytes.
-    pub(super) fn keep_files(&self, produced: Produced) -> Result<(Vec<(String, Vec<u8>)>, Outputs), Failure> {
-        let (mut bytes, mut files) = (Vec::new(), Outputs::new());
-        for (name, payload) in produced {
-            match payload {
-                Payload::Bytes(payload) => bytes.push((name, payload)),
-                Payload::File(path) => drop(files.insert(name, self.store.put_file(&path)?)),
-            }
-        }
-        Ok((bytes, files))
-    }
-
     pub(super) fn kind(&self, name: &str) -> Result<&'static dyn ActionKind, Failure> {
         let unknown = || Failure::Work(format!("a record's action kind `{name}` is unknown to this version of thalweg"));
         self.kinds.get(name).copied().ok_or_else(unknown)
+    }
+
+    pub(super) fn adopt(&self, caller: &Caller, record: &Record) {
+        self.found(caller, record);
+        caller.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(record.key);
     }
 
     fn found(&self, caller: &Caller, record: &Record) {
@@ -312,4 +305,16 @@ impl Engine {
     pub(super) fn action_context<'a>(&'a self, action: &'a Action, device: Device) -> ActionContext<'a> {
         ActionContext { action, engine: self, device }
     }
+}
+
+/// What was produced as bytes, and what is in the store already.
+pub(super) fn apart(produced: Produced) -> (Vec<(String, Vec<u8>)>, Outputs) {
+    let (mut bytes, mut kept) = (Vec::new(), Outputs::new());
+    for (name, payload) in produced {
+        match payload {
+            Payload::Bytes(payload) => bytes.push((name, payload)),
+            Payload::Kept(output) => drop(kept.insert(name, output)),
+        }
+    }
+    (bytes, kept)
 }

@@ -92,7 +92,7 @@ impl Engine {
         let produced = kind.run(&self.action_context(action, lease.device()))?;
         drop(lease);
         let context = self.context(action, start.elapsed().as_secs_f64());
-        let (bytes, mut outputs) = self.keep_files(produced)?;
+        let (bytes, mut outputs) = super::engine::apart(produced);
         outputs.append(&mut self.store.put_all(&bytes)?);
         let remade = reservation.remade(Record::new(action.fingerprint.clone(), outputs, context))?;
         if let Remade::Changed { .. } = remade {

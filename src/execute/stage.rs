@@ -125,6 +125,11 @@ impl<'a> StageContext<'a> {
         Ok(records)
     }
 
+    /// Counts a record that was found through [`recall`](Self::recall) as used by this stage.
+    pub fn adopt(&self, record: &Record) {
+        self.engine.adopt(self.caller, record);
+    }
+
     /// Keeps bytes that the stage itself made of its actions' outputs: an index, a table.
     ///
     /// # Errors

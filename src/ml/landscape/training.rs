@@ -13,8 +13,11 @@ use crate::ml::{Error, Result};
 /// How many samples an iteration sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {
-    /// The whole training set, chunk by chunk: gradient descent, without noise. An epoch is one iteration.
-    Full,
+    /// The whole training set, chunk by chunk: gradient descent, without noise.
+    Full {
+        /// Iterations in what is called an epoch: as many as another training has, to be compared with it.
+        iterations: usize,
+    },
     /// So many, drawn as [`Sampling`] says.
     Of(usize),
 }
@@ -98,7 +101,7 @@ impl Training {
     /// Iterations in one epoch over `samples` samples: the last batch may be smaller.
     pub fn iterations_per_epoch(&self, samples: usize) -> usize {
         match self.batch {
-            Batch::Full => 1,
+            Batch::Full { iterations } => iterations,
             Batch::Of(batch) => iterations_per_epoch(samples, batch),
         }
     }
@@ -113,7 +116,7 @@ impl Training {
         let refuse = |problem: &str| Err(Error::Setting(problem.to_owned()));
         match (self.batch, self.labels) {
             (Batch::Of(0), _) => refuse("a batch holds at least one sample"),
-            (Batch::Full, Labels::Sampled) => refuse("`labels` are sampled for batches, not for the full batch"),
+            (Batch::Full { .. }, Labels::Sampled) => refuse("`labels` are sampled for batches, not for the full batch"),
             _ if !(self.lr >= 0.0 && self.lr.is_finite()) => {
                 refuse(&format!("`lr` is {}, expected a number that is not negative", self.lr))
             }
@@ -202,7 +205,7 @@ impl<'a> Pass<'a> {
     fn new(training: &'a Training, objective: &'a Objective, epoch: u32) -> Self {
         let stream = |purpose| Stream::new(training.seed, purpose);
         let batches = match training.batch {
-            Batch::Full => None,
+            Batch::Full { .. } => None,
             Batch::Of(batch) => {
                 Some(Batches::new(&stream("shuffle"), epoch, objective.len(), batch, training.sampling))
             }

@@ -1,0 +1,198 @@
+//! `command`: a program of the user's. It runs in a private scratch folder in which its declared inputs lie, with the environment that the
+//! manifest names and no other, under the guard that ends it when the runner is gone. Its declared outputs go to the store and then to
+//! their place in the project.
+//!
+//! The program itself is found through `PATH` and is no ingredient of the key: a script of the project's is declared as an input.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use crate::execute::guard::{CommandSpec, Exit, GuardError};
+use crate::execute::{Action, ActionContext, ActionKind, Failure, Payload, Place, Produced, StageContext, Work};
+use crate::key::{Identity, Outputs, Walk};
+use crate::manifest::{self, Kind, Located, NamedFile, Params, Reader, References, Root};
+
+/// How many of its last lines a failed command is shown with.
+const LAST_LINES: usize = 12;
+
+/// The kind.
+pub struct Command;
+
+/// Its parameters.
+#[derive(Clone, Debug)]
+pub struct CommandParams {
+    program: Identity<String>,
+    args: Identity<Vec<String>>,
+    env: Identity<BTreeMap<String, String>>,
+    inputs: Vec<Located>,
+    outputs: Vec<Located>,
+    output_names: Identity<Vec<String>>,
+    from: Option<References>,
+}
+
+impl Kind for Command {
+    fn name(&self) -> &'static str {
+        "command"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn about(&self) -> &'static str {
+        "Runs a program on declared files in a scratch folder of its own."
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
+        let program = reader.text("program", "the program: a name looked up in `PATH`, or a path").required().not_empty();
+        let program = program.identity();
+        let args = reader.texts("args", "its arguments").default(Vec::new()).identity();
+        let env_doc = "its environment, whole: nothing is inherited, and without a `PATH` here the system's default is searched";
+        let env = reader.map("env", env_doc).default(BTreeMap::new()).identity();
+        let inputs_doc = "files of the project that it reads; they lie in the scratch folder under the same paths";
+        let inputs = reader.paths("inputs", inputs_doc).default(Vec::new()).check(inside).value();
+        let outputs_doc = "files that it writes, relative to the scratch folder; they are copied to the same paths in the project";
+        let outputs = reader.paths("outputs", outputs_doc).default(Vec::new()).check(inside).value();
+        let from_doc = "stages whose outputs it reads: a command's lie under their paths, another kind's under `STAGE/OUTPUT`";
+        let from = reader.references_if_any("from", from_doc, &[]);
+        let output_names = Identity::with_default(outputs.iter().map(|path| path.text.clone()).collect(), Vec::new());
+        Arc::new(CommandParams { program, args, env, inputs, outputs, output_names, from })
+    }
+}
+
+/// Paths stay inside the folder that they are relative to, and no two are one.
+fn inside(paths: &Vec<Located>) -> Result<(), String> {
+    let mut seen = Vec::new();
+    for path in paths {
+        let text = &path.text;
+        let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+        if text.is_empty() || !Path::new(text).components().all(plain) {
+            return Err(format!("expected paths inside the project, found `{text}`"));
+        }
+        if seen.contains(&text) {
+            return Err(format!("`{text}` is named twice"));
+        }
+        seen.push(text);
+    }
+    Ok(())
+}
+
+impl Params for CommandParams {
+    fn walk(&self, walk: &mut dyn Walk) {
+        walk.identity("program", &self.program)
+            .identity("args", &self.args)
+            .identity("env", &self.env)
+            .identity("outputs", &self.output_names);
+    }
+
+    fn files(&self) -> Vec<NamedFile> {
+        let named = |path: &Located| NamedFile { name: path.text.clone(), path: PathBuf::from(&path.text), origin: path.origin };
+        self.inputs.iter().map(named).collect()
+    }
+
+    fn places(&self) -> Vec<manifest::Place> {
+        let place = |path: &Located| {
+            let (root, origin) = (Root::Project, path.origin);
+            manifest::Place { root, path: PathBuf::from(&path.text), origin }
+        };
+        self.outputs.iter().map(place).collect()
+    }
+}
+
+impl Work for CommandParams {
+    fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
+        let mut action = Action::new(&Execute)
+            .with("program", &self.program)
+            .with("args", &self.args)
+            .with("env", &self.env)
+            .with("outputs", &self.output_names);
+        for input in &self.inputs {
+            let path = cx.project(Path::new(&input.text));
+            let digest = cx.engine().digest_file(&path)?;
+            action = action.file(&input.text, &path, digest);
+        }
+        let upstream = self.from.as_ref().map_or(&[][..], |from| cx.inputs(&from.field));
+        for input in upstream {
+            for (name, output) in &input.outputs {
+                let place = match input.is_command {
+                    true => name.clone(),
+                    false => format!("{}/{name}", input.instance),
+                };
+                action = action.input(&place, output);
+            }
+        }
+        Ok(cx.call(action)?.outputs)
+    }
+
+    fn places(&self, _: &str) -> Vec<(String, Place)> {
+        let place = |path: &Located| (path.text.clone(), Place::Project(PathBuf::from(&path.text)));
+        self.outputs.iter().map(place).collect()
+    }
+}
+
+/// The action: one run of a program. Its inputs are named by their place in the scratch folder.
+pub struct Execute;
+
+impl ActionKind for Execute {
+    fn name(&self) -> &'static str {
+        "command"
+    }
+
+    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
+        let store = cx.engine().store();
+        let workspace = store.workspace()?;
+        let scratch = workspace.path().join("scratch");
+        let outputs: Vec<String> = cx.param("outputs", Vec::new())?;
+        let prepare = |path: &Path| {
+            let folder = path.parent().unwrap_or(path);
+            fs::create_dir_all(folder).map_err(|error| Failure::Machine(format!("failed to create folder `{}`: {error}", folder.display())))
+        };
+        prepare(&scratch.join("."))?;
+        for name in cx.fingerprint().inputs.keys() {
+            let place = scratch.join(name);
+            prepare(&place)?;
+            cx.place_input(name, &place)?;
+        }
+        outputs.iter().try_for_each(|name| prepare(&scratch.join(name)))?;
+        let log = workspace.path().join("log");
+        let spec = CommandSpec {
+            program: cx.required("program")?,
+            args: cx.param("args", Vec::new())?,
+            env: cx.param("env", BTreeMap::new())?,
+            directory: scratch.clone(),
+            stdout: log.clone(),
+            stderr: log.clone(),
+        };
+        let program = spec.program.clone();
+        match cx.engine().guard()?.run(&spec, &|| cx.cancelled()) {
+            Ok(Exit::Status(0)) => {}
+            Ok(exit) => return Err(Failure::Work(format!("`{program}` {exit}{}", last_lines(&log)))),
+            Err(GuardError::Interrupted) => return Err(Failure::Interrupted),
+            Err(error @ GuardError::Spawn { .. }) => return Err(Failure::Work(error.to_string())),
+            Err(error) => return Err(Failure::Machine(error.to_string())),
+        }
+        let mut produced = Produced::new();
+        for name in outputs {
+            let path = scratch.join(&name);
+            if !path.is_file() {
+                return Err(Failure::Work(format!("`{program}` did not write its output `{name}`{}", last_lines(&log))));
+            }
+            produced.insert(name, Payload::Kept(store.put_file(&path)?));
+        }
+        Ok(produced)
+    }
+}
+
+/// The last lines that a command wrote, indented below the message; nothing where it wrote none.
+fn last_lines(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+    match last.is_empty() {
+        true => "; it wrote nothing".to_owned(),
+        false => format!("; its last lines:\n{}", last.join("\n")),
+    }
+}

@@ -1,0 +1,250 @@
+//! `connectedness-bisect`: whether consecutive minima are joined by straight lines below a threshold; where they are not, the state
+//! half-way in iterations is replayed and projected, and both halves are checked, until all is connected or no iteration lies between.
+//!
+//! The threshold is a horizon: what was found of a line is kept, so that a lower one is read off and a higher one goes on. It
+//! decides where a line's check stops, so it is in the key of the action that stopped there; a later action with another threshold goes on
+//! from the former's state, which is found through a hint and is its input.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::index::{self, Minima, Minimum};
+use super::project::{Projector, report_caps};
+use super::replay::state_at;
+use super::tables;
+use super::train::{json, summary};
+use super::{project, setting};
+use crate::execute::{Action, ActionContext, ActionKind, Failure, Place, Produced, StageContext, Work};
+use crate::key::{Execution, Fingerprint, Horizon, Identity, Outputs, Walk};
+use crate::manifest::{Kind, Params, Reader};
+use crate::ml::landscape::bisect::{Bisection, Ending, Segment};
+use crate::ml::landscape::line::{self, Found, LineState};
+use crate::plot::{Cell, Table};
+
+/// The kind.
+pub struct ConnectednessBisect;
+
+/// Its parameters.
+#[derive(Clone, Debug)]
+pub struct ConnectParams {
+    samples: Identity<u64>,
+    threshold: Horizon<f64>,
+    depth: Horizon<u64>,
+    device: Execution<String>,
+}
+
+impl Kind for ConnectednessBisect {
+    fn name(&self) -> &'static str {
+        "connectedness-bisect"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn about(&self) -> &'static str {
+        "Checks that consecutive minima are connected by lines of low loss, and adds minima between where they are not."
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
+        reader.reference("from", "the minima", &["gd-project"]);
+        let samples = reader.count("samples", "evenly spaced interior points of a line at which the loss is taken");
+        let samples = samples.default(10).at_least(1).identity();
+        let threshold = reader.float("threshold", "excess loss under which a line must stay").default(0.01).positive();
+        let threshold = threshold.horizon();
+        let depth = reader.count("depth", "how often a segment is halved at most").default(64).horizon();
+        Arc::new(ConnectParams { samples, threshold, depth, device: setting::read_device(reader) })
+    }
+
+    fn uses(&self, _: &str) -> &'static [&'static str] {
+        &["minima"]
+    }
+}
+
+impl Params for ConnectParams {
+    fn walk(&self, walk: &mut dyn Walk) {
+        walk.identity("samples", &self.samples)
+            .horizon("threshold", &self.threshold)
+            .horizon("depth", &self.depth)
+            .execution("device", &self.device);
+    }
+}
+
+impl Work for ConnectParams {
+    fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
+        let minima = index::minima(cx, "from")?;
+        let iterations: Vec<u64> = minima.points.iter().map(|point| point.iteration).collect();
+        let depth = u32::try_from(*self.depth).unwrap_or(u32::MAX);
+        let mut bisection = Bisection::new(&iterations, depth)?;
+        let projector = Projector::of(&minima);
+        let mut path: BTreeMap<u64, Minimum> =
+            minima.points.iter().map(|point| (point.iteration, point.clone())).collect();
+        let mut lines: BTreeMap<Segment, LineState> = BTreeMap::new();
+        let mut asked = 0;
+        while !bisection.is_done() {
+            let round = bisection.round().to_vec();
+            asked += round.len() as u64;
+            cx.expect(asked, "lines");
+            let checked = cx.each(round.clone(), |segment| {
+                let line = self.line(cx, &minima, [&path[&segment.from], &path[&segment.to]])?;
+                cx.advance(1);
+                Ok(line)
+            })?;
+            let verdict = |line: &LineState| line.verdict(*self.threshold) == Some(true);
+            let verdicts: Vec<bool> = checked.iter().map(verdict).collect();
+            lines.extend(round.into_iter().zip(checked));
+            let middles = bisection.answer(&verdicts);
+            let found = cx.each(middles, |iteration| {
+                projector.project(cx, &minima.states, &state_at(cx, &minima.states, iteration)?)
+            })?;
+            path.extend(found.into_iter().map(|minimum| (minimum.iteration, minimum)));
+        }
+        let path = Minima { points: path.into_values().collect(), ..minima };
+        self.finish(cx, &path, &bisection, &lines)
+    }
+
+    fn places(&self, instance: &str) -> Vec<(String, Place)> {
+        let mut places = tables::place(instance);
+        places.push(("lines".to_owned(), Place::Result(tables::file(instance, "lines.csv"))));
+        places.push(("path".to_owned(), Place::Result(tables::file(instance, "path.csv"))));
+        places
+    }
+}
+
+impl ConnectParams {
+    /// What is known of the line between two minima: enough to decide it at the threshold.
+    fn line(&self, cx: &StageContext<'_>, minima: &Minima, ends: [&Minimum; 2]) -> Result<LineState, Failure> {
+        let pair = minima.states.setting.action(&Line).with("samples", &self.samples);
+        let pair = pair.input("from", &ends[0].theta).input("to", &ends[1].theta);
+        let action = pair.clone().with("threshold", &Identity::required(*self.threshold));
+        if !cx.is_known(&action)? {
+            for (record, _) in cx.recall(pair.fingerprint())?.into_iter().rev() {
+                let known: LineState = summary(&record, "line")?;
+                if known.verdict(*self.threshold).is_some() {
+                    cx.adopt(&record);
+                    return Ok(known);
+                }
+                return self.checked(cx, action.input("known", &record.outputs["line"]), pair.fingerprint());
+            }
+        }
+        self.checked(cx, action, pair.fingerprint())
+    }
+
+    fn checked(&self, cx: &StageContext<'_>, action: Action, pair: &Fingerprint) -> Result<LineState, Failure> {
+        let record = cx.call(action)?;
+        cx.remember(pair, &record, 0)?;
+        summary(&record, "line")
+    }
+
+    fn finish(
+        &self,
+        cx: &StageContext<'_>,
+        path: &Minima,
+        bisection: &Bisection,
+        lines: &BTreeMap<Segment, LineState>,
+    ) -> Result<Outputs, Failure> {
+        report_caps(cx, path, false)?;
+        let broken: Vec<String> = bisection
+            .ended()
+            .iter()
+            .filter(|(_, ending)| *ending != Ending::Connected)
+            .map(|(segment, ending)| format!("iterations {} to {}: {}", segment.from, segment.to, word(*ending)))
+            .collect();
+        if !broken.is_empty() {
+            let all = bisection.ended().len();
+            cx.warn(format!("{} of {all} segments are not connected:\n{}", broken.len(), broken.join("\n")));
+        }
+        let (segments, points) = self.tables(path, bisection, lines);
+        Ok(Outputs::from([
+            ("minima".to_owned(), index::keep(cx, path)?),
+            ("path".to_owned(), tables::keep(cx, &project::table(path))?),
+            ("table".to_owned(), tables::keep(cx, &segments)?),
+            ("lines".to_owned(), tables::keep(cx, &points)?),
+        ]))
+    }
+
+    /// The segments as they ended, and the loss along those that are connected. What is read off a line is the same whether more is known
+    /// of it or not: its points in the order in which they are taken, up to the first that exceeds the threshold.
+    fn tables(&self, path: &Minima, bisection: &Bisection, lines: &BTreeMap<Segment, LineState>) -> (Table, Table) {
+        let columns = [
+            ("from_epoch", ""),
+            ("to_epoch", ""),
+            ("from_iteration", ""),
+            ("to_iteration", ""),
+            ("ending", ""),
+            ("highest_loss", "nats"),
+            ("exceeds_at", ""),
+        ];
+        let mut segments = tables::table(&columns);
+        let mut points = tables::table(&[("epoch", ""), ("iteration", ""), ("loss", "nats"), ("minimum", "")]);
+        let mut point = |iteration: f64, loss: f64, minimum: bool| {
+            let epoch = iteration / path.states.iterations_per_epoch as f64;
+            let minimum = Cell::Text(if minimum { "yes" } else { "no" }.to_owned());
+            points.rows.push(vec![Cell::Number(epoch), Cell::Number(iteration), Cell::Number(loss), minimum]);
+        };
+        let loss_at: BTreeMap<u64, f64> = path.points.iter().map(|point| (point.iteration, point.loss)).collect();
+        if let Some(first) = path.points.first() {
+            point(first.iteration as f64, first.loss, true);
+        }
+        for (segment, ending) in bisection.ended() {
+            let losses = losses(&lines[segment], *self.threshold);
+            let highest = losses.as_ref().ok().map(|losses| losses.iter().map(|&(_, loss)| loss).fold(f64::MIN, f64::max));
+            let length = (segment.to - segment.from) as f64;
+            for &(t, loss) in losses.iter().flatten() {
+                point(segment.from as f64 + t * length, loss, false);
+            }
+            point(segment.to as f64, loss_at[&segment.to], true);
+            segments.rows.push(vec![
+                Cell::Number(path.states.epoch_of(segment.from)),
+                Cell::Number(path.states.epoch_of(segment.to)),
+                tables::count(segment.from),
+                tables::count(segment.to),
+                Cell::Text(word(*ending).to_owned()),
+                tables::number(highest),
+                tables::number(losses.err()),
+            ]);
+        }
+        (segments, points)
+    }
+}
+
+fn word(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Connected => "connected",
+        Ending::Adjacent => "not connected, adjacent",
+        Ending::DepthReached => "not connected, halved as often as allowed",
+    }
+}
+
+/// The losses along a line in order of t, or the t of the first point, in the order of the check, that exceeds the threshold.
+fn losses(state: &LineState, threshold: f64) -> Result<Vec<(f64, f64)>, f64> {
+    let points: Vec<(f64, Option<Found>)> = state.points().collect();
+    let known = |k: &usize| points[k - 1].1.map(|found| (points[k - 1].0, found));
+    let order = line::order(state.samples());
+    match order.iter().filter_map(known).find(|(_, found)| found.bound() > threshold) {
+        Some((t, _)) => Err(t),
+        None => Ok(points.iter().filter_map(|(t, found)| Some((*t, (*found)?.bound()))).collect()),
+    }
+}
+
+/// The action: what it takes to decide one line at one threshold.
+pub struct Line;
+
+impl ActionKind for Line {
+    fn name(&self) -> &'static str {
+        "line"
+    }
+
+    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
+        let objective = setting::objective(cx)?;
+        let samples = cx.param("samples", 10u64)? as usize;
+        let ends = [setting::theta(cx, "from", &objective)?, setting::theta(cx, "to", &objective)?];
+        let known = match cx.has("known") {
+            true => serde_json::from_slice(&cx.input("known")?).map_err(Failure::work)?,
+            false => LineState::new(samples),
+        };
+        let threshold = cx.required("threshold")?;
+        let state = line::check(&*objective, [&ends[0], &ends[1]], threshold, known, &|| cx.cancelled())?;
+        Ok(BTreeMap::from([("line".to_owned(), json(&state))]))
+    }
+}
