@@ -1,1 +1,29 @@
-//! (front page to come)
+//! Reporting: events in, words out.
+//!
+//! It knows nothing of what runs, of the cache or of the command line: it hears [`crate::event::Event`]s, from any thread,
+//! and turns them into JSON lines for programs, words for people, bars on a terminal, and counts. Whether there is a
+//! terminal, and whether colours are wanted, it is told; it reads no environment.
+//!
+//! Reading order: `words` (counts, seconds, bytes), `paint` (colours), `narrator` (one event, its lines of words), then the
+//! sinks: `json_lines`, `lines`, `pace` and `live`, `fan`, `tally`; and `summary`, the last words of a run.
+
+mod fan;
+mod json_lines;
+mod lines;
+mod live;
+mod narrator;
+mod pace;
+mod paint;
+#[cfg(test)]
+mod screen;
+mod summary;
+mod tally;
+pub mod words;
+
+pub use fan::Fan;
+pub use json_lines::JsonLines;
+pub use lines::Lines;
+pub use live::Live;
+pub use narrator::Manner;
+pub use summary::Summary;
+pub use tally::{ActionCount, ClaimCount, Counts, StageCount, State, Tally, WarningCount};

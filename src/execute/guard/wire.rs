@@ -71,7 +71,7 @@ mod tests {
         };
         let request = Request::Run { id: 7, spec };
         let sent = line(&request);
-        assert_eq!(sent.iter().filter(|&&byte| byte == b'\n').count(), 1);
+        assert_eq!(sent.iter().position(|&byte| byte == b'\n'), Some(sent.len() - 1));
         assert_eq!(serde_json::from_slice::<Request>(&sent).unwrap(), request);
     }
 }
