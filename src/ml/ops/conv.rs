@@ -106,36 +106,34 @@ impl Sizes {
     }
 }
 
-/// Write the patches of the images in `x` into `patches`, `[patch, images·pixels]`.
+/// Write the patches of the images in `x` into `patches`, `[patch, images·pixels]`, whatever was in it.
 fn unroll<T: Real>(sizes: &Sizes, x: &[T], patches: &mut [T]) {
     let (plane, pixels, stride) = (sizes.height * sizes.width, sizes.pixels(), sizes.geometry.stride);
     let (width, images) = (sizes.out.1, x.len() / sizes.image());
-    for (row, channel, (ki, kj)) in sizes.rows() {
+    for ((_, channel, (ki, kj)), row) in sizes.rows().zip(patches.chunks_exact_mut(images * pixels)) {
         let (down, y) = sizes.meeting(ki, sizes.height, sizes.out.0);
         let (across, left) = sizes.meeting(kj, sizes.width, width);
-        for image in 0..images {
-            let from = &x[image * sizes.image() + channel * plane..][..plane];
-            let to = &mut patches[(row * images + image) * pixels..][..pixels];
-            if down.is_empty() || across.is_empty() {
-                to.fill(T::zero());
-                continue;
-            }
-            to[..down.start * width].fill(T::zero());
-            to[down.end * width..].fill(T::zero());
+        if down.is_empty() || across.is_empty() {
+            row.fill(T::zero());
+            continue;
+        }
+        let lines = down.start * width..down.end * width;
+        let run = lines.start + across.start..lines.end - width + across.end;
+        let first = y * sizes.width + left;
+        for (to, image) in row.chunks_exact_mut(pixels).zip(x.chunks_exact(sizes.image())) {
+            let from = &image[channel * plane..][..plane];
+            to[..lines.start].fill(T::zero());
+            to[lines.end..].fill(T::zero());
             if sizes.keeps_width() {
-                let (start, end) = (down.start * width + across.start, (down.end - 1) * width + across.end);
-                let first = y * sizes.width + left;
-                to[start..end].copy_from_slice(&from[first..first + end - start]);
-                clear_edges(&mut to[down.start * width..down.end * width], width, &across);
+                to[run.clone()].copy_from_slice(&from[first..][..run.len()]);
                 continue;
             }
-            for (index, line) in to[down.start * width..down.end * width].chunks_exact_mut(width).enumerate() {
-                let from = from[(y + index * stride) * sizes.width + left..].iter().step_by(stride);
-                line[..across.start].fill(T::zero());
-                line[across.end..].fill(T::zero());
+            for (index, line) in to[lines.clone()].chunks_exact_mut(width).enumerate() {
+                let from = from[first + index * stride * sizes.width..].iter().step_by(stride);
                 line[across.clone()].iter_mut().zip(from).for_each(|(to, &from)| *to = from);
             }
         }
+        clear_edges(row, width, &across);
     }
 }
 
@@ -250,23 +248,36 @@ fn sizes_of_gradient(
         .ok_or_else(|| shape(operation, format!("the gradient of {x_dims:?} convolved with {w_dims:?}"), &[g]))
 }
 
+/// Buffers for the patches of a tile's images, and for `channels` by channel.
+fn buffers<T: Real>(sizes: &Sizes, channels: usize) -> (Vec<T>, Vec<T>) {
+    let columns = sizes.images() * sizes.pixels();
+    (vec![T::zero(); sizes.patch() * columns], vec![T::zero(); channels * columns])
+}
+
 fn forward<T: Real>(sizes: &Sizes, x: &[T], w: &[T]) -> Vec<T> {
     let (pixels, patch, outputs) = (sizes.pixels(), sizes.patch(), sizes.outputs);
     let mut out = vec![T::zero(); sizes.samples * outputs * pixels];
     let weight = Matrix::rows(w, outputs, patch);
-    tiles::fill(&mut out, sizes.images() * outputs * pixels, sizes.flops(), |index, tile| {
-        let images = tile.len() / (outputs * pixels);
-        let first = index * sizes.images() * sizes.image();
-        let mut patches = vec![T::zero(); patch * images * pixels];
-        unroll(sizes, &x[first..first + images * sizes.image()], &mut patches);
-        let patches = Matrix::rows(&patches, patch, images * pixels);
-        if images == 1 {
-            return product(tile, weight, patches, false);
-        }
-        let mut by_channel = vec![T::zero(); tile.len()];
-        product(&mut by_channel, weight, patches, false);
-        channels_first(&by_channel, images, pixels, tile);
-    });
+    let length = sizes.images() * outputs * pixels;
+    tiles::fill_with(
+        &mut out,
+        length,
+        sizes.flops(),
+        || buffers(sizes, outputs),
+        |(patches, summed), index, tile| {
+            let images = tile.len() / (outputs * pixels);
+            let first = index * sizes.images() * sizes.image();
+            let patches = &mut patches[..patch * images * pixels];
+            unroll(sizes, &x[first..first + images * sizes.image()], patches);
+            let patches = Matrix::rows(patches, patch, images * pixels);
+            if images == 1 {
+                return product(tile, weight, patches, false);
+            }
+            let by_channel = &mut summed[..tile.len()];
+            product(by_channel, weight, patches, false);
+            channels_first(by_channel, images, pixels, tile);
+        },
+    );
     out
 }
 
@@ -274,16 +285,23 @@ fn to_input<T: Real>(sizes: &Sizes, g: &[T], w: &[T]) -> Vec<T> {
     let (pixels, patch, outputs) = (sizes.pixels(), sizes.patch(), sizes.outputs);
     let mut out = vec![T::zero(); sizes.samples * sizes.image()];
     let weight = Matrix::rows(w, outputs, patch).transposed();
-    tiles::fill(&mut out, sizes.images() * sizes.image(), sizes.flops(), |index, tile| {
-        let images = tile.len() / sizes.image();
-        let first = index * sizes.images() * outputs * pixels;
-        let g = &g[first..first + images * outputs * pixels];
-        let mut by_channel = vec![T::zero(); g.len()];
-        channels_first(g, outputs, pixels, &mut by_channel);
-        let mut patches = vec![T::zero(); patch * images * pixels];
-        product(&mut patches, weight, Matrix::rows(&by_channel, outputs, images * pixels), false);
-        roll(sizes, &mut patches, tile);
-    });
+    let length = sizes.images() * sizes.image();
+    tiles::fill_with(
+        &mut out,
+        length,
+        sizes.flops(),
+        || buffers(sizes, outputs),
+        |(patches, by_channel), index, tile| {
+            let images = tile.len() / sizes.image();
+            let first = index * sizes.images() * outputs * pixels;
+            let g = &g[first..first + images * outputs * pixels];
+            let by_channel = &mut by_channel[..g.len()];
+            channels_first(g, outputs, pixels, by_channel);
+            let patches = &mut patches[..patch * images * pixels];
+            product(patches, weight, Matrix::rows(by_channel, outputs, images * pixels), false);
+            roll(sizes, patches, tile);
+        },
+    );
     out
 }
 
