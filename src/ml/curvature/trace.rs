@@ -1,4 +1,4 @@
-//! The trace of the Hessian by Hutchinson's estimator (Hutchinson 1990): E[vᵀHv] = tr H for probes v of independent
+//! The trace of the Hessian by Hutchinson's estimator (Hutchinson 1990): vᵀHv has mean tr H for probes v of independent
 //! random signs, whose variance is twice the sum of squares off the diagonal.
 
 use candle_core::{DType, Device, Tensor};

@@ -4,6 +4,8 @@
 //! A few images at a time are unrolled into a small buffer of patches (one column an output pixel), so that each member
 //! of the triple is a product of matrices; the whole batch is never unrolled.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 
 use super::matmul::{Matrix, product};
@@ -82,86 +84,92 @@ impl Sizes {
         2 * self.samples * self.outputs * self.patch() * self.pixels()
     }
 
-    /// Visit, for each row of the buffer, output row and image, the run of pixels that a patch element takes from an
-    /// image: `(row, output row, first output column, last + 1, start in the image)`; none where it falls in the padding.
-    fn runs(&self, mut visit: impl FnMut(Run)) {
+    /// Visit each row of the buffer: `(row, channel, row of the kernel, column of the kernel)`.
+    fn rows(&self) -> impl Iterator<Item = (usize, usize, (usize, usize))> + use<> {
+        let (inputs, (kh, kw)) = (self.inputs, self.kernel);
+        (0..inputs * kh * kw).map(move |row| (row, row / (kh * kw), (row / kw % kh, row % kw)))
+    }
+
+    /// The output positions `first..last` along an axis that meet the image when the kernel's element `k` does, and where
+    /// the first of them meets it.
+    fn meeting(&self, k: usize, size: usize, out: usize) -> (Range<usize>, usize) {
         let Geometry { stride, padding } = self.geometry;
-        let mut row = 0;
-        for channel in 0..self.inputs {
-            for ki in 0..self.kernel.0 {
-                for kj in 0..self.kernel.1 {
-                    let first = padding.saturating_sub(kj).div_ceil(stride);
-                    let last = (self.width + padding).saturating_sub(kj).div_ceil(stride).min(self.out.1);
-                    for oy in 0..self.out.0 {
-                        let y = oy * stride + ki;
-                        let inside = y >= padding && y < self.height + padding && first < last;
-                        let start = if inside {
-                            (channel * self.height + y - padding) * self.width + first * stride + kj - padding
-                        } else {
-                            0
-                        };
-                        let columns = if inside { first..last } else { 0..0 };
-                        visit(Run { row, oy, columns, start });
-                    }
-                    row += 1;
-                }
-            }
-        }
+        let first = padding.saturating_sub(k).div_ceil(stride).min(out);
+        let last = (size + padding).saturating_sub(k).div_ceil(stride).clamp(first, out);
+        (first..last, (first * stride + k).saturating_sub(padding))
+    }
+
+    /// Whether output rows are as wide as input rows and follow them pixel by pixel, so that a plane of patches is a
+    /// shifted plane of the image but for the columns that come from the padding.
+    fn keeps_width(&self) -> bool {
+        self.geometry.stride == 1 && self.out.1 == self.width
     }
 }
 
-struct Run {
-    row: usize,
-    oy: usize,
-    columns: std::ops::Range<usize>,
-    start: usize,
-}
-
-/// Write the patches of the images in `x` into `patches`, `[patch, images·pixels]`.
+/// Write the patches of the images in `x` into `patches`, `[patch, images·pixels]`, whatever was in it.
 fn unroll<T: Real>(sizes: &Sizes, x: &[T], patches: &mut [T]) {
-    let (image, pixels, stride) = (sizes.image(), sizes.pixels(), sizes.geometry.stride);
-    let images = x.len() / image;
-    let width = sizes.out.1;
-    sizes.runs(|run| {
-        for index in 0..images {
-            let at = run.row * images * pixels + index * pixels + run.oy * width;
-            let line = &mut patches[at..at + width];
-            line[..run.columns.start].fill(T::zero());
-            line[run.columns.end..].fill(T::zero());
-            let line = &mut line[run.columns.clone()];
-            if line.is_empty() {
+    let (plane, pixels, stride) = (sizes.height * sizes.width, sizes.pixels(), sizes.geometry.stride);
+    let (width, images) = (sizes.out.1, x.len() / sizes.image());
+    for ((_, channel, (ki, kj)), row) in sizes.rows().zip(patches.chunks_exact_mut(images * pixels)) {
+        let (down, y) = sizes.meeting(ki, sizes.height, sizes.out.0);
+        let (across, left) = sizes.meeting(kj, sizes.width, width);
+        if down.is_empty() || across.is_empty() {
+            row.fill(T::zero());
+            continue;
+        }
+        let lines = down.start * width..down.end * width;
+        let run = lines.start + across.start..lines.end - width + across.end;
+        let first = y * sizes.width + left;
+        for (to, image) in row.chunks_exact_mut(pixels).zip(x.chunks_exact(sizes.image())) {
+            let from = &image[channel * plane..][..plane];
+            to[..lines.start].fill(T::zero());
+            to[lines.end..].fill(T::zero());
+            if sizes.keeps_width() {
+                to[run.clone()].copy_from_slice(&from[first..][..run.len()]);
                 continue;
             }
-            let from = &x[index * image + run.start..(index + 1) * image];
-            if stride == 1 {
-                line.copy_from_slice(&from[..line.len()]);
-            } else {
-                line.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, &from)| *to = from);
+            for (index, line) in to[lines.clone()].chunks_exact_mut(width).enumerate() {
+                let from = from[first + index * stride * sizes.width..].iter().step_by(stride);
+                line[across.clone()].iter_mut().zip(from).for_each(|(to, &from)| *to = from);
             }
         }
-    });
+        clear_edges(row, width, &across);
+    }
 }
 
-/// Add `patches` to the pixels that they were taken from: the adjoint of [`unroll`].
-fn roll<T: Real>(sizes: &Sizes, patches: &[T], x: &mut [T]) {
-    let (image, pixels, stride) = (sizes.image(), sizes.pixels(), sizes.geometry.stride);
-    let images = x.len() / image;
-    let width = sizes.out.1;
-    sizes.runs(|run| {
-        if run.columns.is_empty() {
-            return;
+/// Set the columns outside `kept` to zero in each line.
+fn clear_edges<T: Real>(lines: &mut [T], width: usize, kept: &Range<usize>) {
+    for column in (0..kept.start).chain(kept.end..width) {
+        lines[column..].iter_mut().step_by(width).for_each(|pixel| *pixel = T::zero());
+    }
+}
+
+/// Add `patches` to the pixels that they were taken from: the adjoint of [`unroll`]. Uses up the patches.
+fn roll<T: Real>(sizes: &Sizes, patches: &mut [T], x: &mut [T]) {
+    let (plane, pixels, stride) = (sizes.height * sizes.width, sizes.pixels(), sizes.geometry.stride);
+    let (width, images) = (sizes.out.1, x.len() / sizes.image());
+    for (row, channel, (ki, kj)) in sizes.rows() {
+        let (down, y) = sizes.meeting(ki, sizes.height, sizes.out.0);
+        let (across, left) = sizes.meeting(kj, sizes.width, width);
+        if down.is_empty() || across.is_empty() {
+            continue;
         }
-        for index in 0..images {
-            let at = run.row * images * pixels + index * pixels + run.oy * width;
-            let line = &patches[at + run.columns.start..at + run.columns.end];
-            let to = &mut x[index * image + run.start..(index + 1) * image];
-            if stride == 1 {
-                to[..line.len()].iter_mut().zip(line).for_each(|(to, &from)| *to += from);
-            } else {
-                to.iter_mut().step_by(stride).zip(line).for_each(|(to, &from)| *to += from);
+        for image in 0..images {
+            let to = &mut x[image * sizes.image() + channel * plane..][..plane];
+            let from = &mut patches[(row * images + image) * pixels..][..pixels];
+            if sizes.keeps_width() {
+                clear_edges(&mut from[down.start * width..down.end * width], width, &across);
+                let (start, end) = (down.start * width + across.start, (down.end - 1) * width + across.end);
+                let to = &mut to[y * sizes.width + left..][..end - start];
+                to.iter_mut().zip(&from[start..end]).for_each(|(to, &from)| *to += from);
+                continue;
+            }
+            for (index, line) in from[down.start * width..down.end * width].chunks_exact(width).enumerate() {
+                let to = to[(y + index * stride) * sizes.width + left..].iter_mut().step_by(stride);
+                to.zip(&line[across.clone()]).for_each(|(to, &from)| *to += from);
             }
         }
-    });
+    }
 }
 
 /// Copy `[images, channels, pixels]` to `[channels, images, pixels]`.
@@ -240,23 +248,36 @@ fn sizes_of_gradient(
         .ok_or_else(|| shape(operation, format!("the gradient of {x_dims:?} convolved with {w_dims:?}"), &[g]))
 }
 
+/// Buffers for the patches of a tile's images, and for `channels` by channel.
+fn buffers<T: Real>(sizes: &Sizes, channels: usize) -> (Vec<T>, Vec<T>) {
+    let columns = sizes.images() * sizes.pixels();
+    (vec![T::zero(); sizes.patch() * columns], vec![T::zero(); channels * columns])
+}
+
 fn forward<T: Real>(sizes: &Sizes, x: &[T], w: &[T]) -> Vec<T> {
     let (pixels, patch, outputs) = (sizes.pixels(), sizes.patch(), sizes.outputs);
     let mut out = vec![T::zero(); sizes.samples * outputs * pixels];
     let weight = Matrix::rows(w, outputs, patch);
-    tiles::fill(&mut out, sizes.images() * outputs * pixels, sizes.flops(), |index, tile| {
-        let images = tile.len() / (outputs * pixels);
-        let first = index * sizes.images() * sizes.image();
-        let mut patches = vec![T::zero(); patch * images * pixels];
-        unroll(sizes, &x[first..first + images * sizes.image()], &mut patches);
-        let patches = Matrix::rows(&patches, patch, images * pixels);
-        if images == 1 {
-            return product(tile, weight, patches, false);
-        }
-        let mut by_channel = vec![T::zero(); tile.len()];
-        product(&mut by_channel, weight, patches, false);
-        channels_first(&by_channel, images, pixels, tile);
-    });
+    let length = sizes.images() * outputs * pixels;
+    tiles::fill_with(
+        &mut out,
+        length,
+        sizes.flops(),
+        || buffers(sizes, outputs),
+        |(patches, summed), index, tile| {
+            let images = tile.len() / (outputs * pixels);
+            let first = index * sizes.images() * sizes.image();
+            let patches = &mut patches[..patch * images * pixels];
+            unroll(sizes, &x[first..first + images * sizes.image()], patches);
+            let patches = Matrix::rows(patches, patch, images * pixels);
+            if images == 1 {
+                return product(tile, weight, patches, false);
+            }
+            let by_channel = &mut summed[..tile.len()];
+            product(by_channel, weight, patches, false);
+            channels_first(by_channel, images, pixels, tile);
+        },
+    );
     out
 }
 
@@ -264,16 +285,23 @@ fn to_input<T: Real>(sizes: &Sizes, g: &[T], w: &[T]) -> Vec<T> {
     let (pixels, patch, outputs) = (sizes.pixels(), sizes.patch(), sizes.outputs);
     let mut out = vec![T::zero(); sizes.samples * sizes.image()];
     let weight = Matrix::rows(w, outputs, patch).transposed();
-    tiles::fill(&mut out, sizes.images() * sizes.image(), sizes.flops(), |index, tile| {
-        let images = tile.len() / sizes.image();
-        let first = index * sizes.images() * outputs * pixels;
-        let g = &g[first..first + images * outputs * pixels];
-        let mut by_channel = vec![T::zero(); g.len()];
-        channels_first(g, outputs, pixels, &mut by_channel);
-        let mut patches = vec![T::zero(); patch * images * pixels];
-        product(&mut patches, weight, Matrix::rows(&by_channel, outputs, images * pixels), false);
-        roll(sizes, &patches, tile);
-    });
+    let length = sizes.images() * sizes.image();
+    tiles::fill_with(
+        &mut out,
+        length,
+        sizes.flops(),
+        || buffers(sizes, outputs),
+        |(patches, by_channel), index, tile| {
+            let images = tile.len() / sizes.image();
+            let first = index * sizes.images() * outputs * pixels;
+            let g = &g[first..first + images * outputs * pixels];
+            let by_channel = &mut by_channel[..g.len()];
+            channels_first(g, outputs, pixels, by_channel);
+            let patches = &mut patches[..patch * images * pixels];
+            product(patches, weight, Matrix::rows(by_channel, outputs, images * pixels), false);
+            roll(sizes, patches, tile);
+        },
+    );
     out
 }
 

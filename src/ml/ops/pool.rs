@@ -41,19 +41,27 @@ pub fn maxima(x: &Tensor, window: Window) -> Result<Selection> {
         let mut indices = vec![0u32; to.iter().product()];
         fill_planes(&mut indices, rows * columns, x.len(), |plane, out| {
             let x = &x[plane * height * width..(plane + 1) * height * width];
-            for (at, out) in out.iter_mut().enumerate() {
-                let corner = at / columns * window.0 * width + at % columns * window.1;
-                let mut best = corner;
-                for index in (0..window.0 * window.1).map(|i| corner + i / window.1 * width + i % window.1) {
-                    if x[index] > x[best] || (x[index].is_nan() && !x[best].is_nan()) {
-                        best = index;
-                    }
+            for (row, out) in out.chunks_exact_mut(columns).enumerate() {
+                for (column, out) in out.iter_mut().enumerate() {
+                    *out = first_maximum(x, width, row * window.0 * width + column * window.1, window) as u32;
                 }
-                *out = best as u32;
             }
         });
         Ok(Selection { indices: Arc::new(indices), from, to })
     })
+}
+
+/// The position of the first maximum in the window at `corner` of a plane.
+fn first_maximum<T: Real>(x: &[T], width: usize, corner: usize, window: Window) -> usize {
+    let (mut best, mut most) = (corner, x[corner]);
+    for start in (0..window.0).map(|row| corner + row * width) {
+        for (index, &value) in x[start..start + window.1].iter().enumerate() {
+            if value > most || (value.is_nan() && !most.is_nan()) {
+                (best, most) = (start + index, value);
+            }
+        }
+    }
+    best
 }
 
 /// The selected elements of `x`, whose shape is that of the selection's input.

@@ -11,17 +11,28 @@ use crate::ml::{Error, Result};
 pub(super) trait Real: WithDType {
     /// The hyperbolic tangent, the same bits on every machine.
     fn tanh(self) -> Self;
+
+    /// Whether it is not a number.
+    fn is_nan(self) -> bool;
 }
 
 impl Real for f32 {
     fn tanh(self) -> Self {
         libm::tanhf(self)
     }
+
+    fn is_nan(self) -> bool {
+        Self::is_nan(self)
+    }
 }
 
 impl Real for f64 {
     fn tanh(self) -> Self {
         libm::tanh(self)
+    }
+
+    fn is_nan(self) -> bool {
+        Self::is_nan(self)
     }
 }
 

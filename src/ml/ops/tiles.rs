@@ -16,13 +16,27 @@ fn shared(flops: usize, tiles: usize) -> bool {
 
 /// Fill `out` in tiles of `length` elements (the last may be shorter); `fill` gets the tile's index.
 pub(super) fn fill<T: Send>(out: &mut [T], length: usize, flops: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
+    fill_with(out, length, flops, || (), |(), index, tile| fill(index, tile));
+}
+
+/// As [`fill`], with buffers that tiles may pass on to each other: what is in them must not matter.
+pub(super) fn fill_with<T: Send, B>(
+    out: &mut [T],
+    length: usize,
+    flops: usize,
+    buffers: impl Fn() -> B + Sync + Send,
+    fill: impl Fn(&mut B, usize, &mut [T]) + Sync,
+) {
     if out.is_empty() {
         return;
     }
     if shared(flops, out.len().div_ceil(length)) {
-        out.par_chunks_mut(length).enumerate().for_each(|(index, tile)| fill(index, tile));
+        out.par_chunks_mut(length)
+            .enumerate()
+            .for_each_init(buffers, |buffers, (index, tile)| fill(buffers, index, tile));
     } else {
-        out.chunks_mut(length).enumerate().for_each(|(index, tile)| fill(index, tile));
+        let mut buffers = buffers();
+        out.chunks_mut(length).enumerate().for_each(|(index, tile)| fill(&mut buffers, index, tile));
     }
 }
 
