@@ -4,7 +4,8 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::diagnostic::Diagnostic;
-use super::reader::{Findings, Reader};
+use super::findings::Findings;
+use super::reader::Reader;
 use super::shape::{self, Bounds, End, Need, Shape};
 use super::source::Located;
 use super::tree::{Node, Table, Tree};

@@ -21,13 +21,14 @@
 //! ```
 //!
 //! Reading order: `source` (texts and places in them), `diagnostic`, `tree` and `syntax` (TOML with places), `kind` (what a kind is to the runner),
-//! `forecast`, `reader` and `field` (how a kind reads its table), `shape` (what values may be); then from a text to a study: `overlay`
+//! `forecast`, `reader`, `field` and `findings` (how a kind reads its table), `shape` (what values may be); then from a text to a study: `overlay`
 //! (profiles and `--set`), `matrix`, `mention` (how references are written), `stage`, `graph` (references and cycles), `expand` (the
 //! join), `study`; and for people and editors `schema` and `page`.
 
 mod diagnostic;
 mod expand;
 mod field;
+mod findings;
 mod forecast;
 mod graph;
 mod kind;
@@ -46,10 +47,11 @@ mod tree;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use field::{Field, Numeric};
+pub use findings::{Reference, References};
 pub use forecast::{Count, Forecast};
 pub use kind::{Input, Inputs, Kind, Kinds, NamedFile, Params, Place, Root};
 pub use page::reference_page;
-pub use reader::{Reader, Reference, References};
+pub use reader::Reader;
 pub use schema::schema;
 pub use source::{Located, Origin, Source, Sources};
 pub use study::{InputEdge, Instance, Study, load};
