@@ -14,6 +14,8 @@ pub struct Input {
     pub instance: String,
     /// The declared stage: `train`.
     pub stage: String,
+    /// The kind of that stage.
+    pub kind: String,
     /// Its place on each matrix axis, in the axes' order.
     pub labels: Vec<(String, String)>,
     /// What it made.

@@ -49,7 +49,7 @@ impl Diagnostic {
         match nearest(wrong, &names) {
             Some(name) => self.help(format!("did you mean `{name}`?")),
             None if names.is_empty() => self,
-            None => self.help(format!("{those}: {}", listed(&names, "and"))),
+            None => self.help(format!("{those} {}", listed(&names, "and"))),
         }
     }
 }
@@ -163,7 +163,12 @@ impl miette::Diagnostic for Finding {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let span = |origin: Origin| origin.start..origin.end;
+        // A place at the very end is shown at the last character, because there is nothing to show it at.
+        let text = self.source.inner();
+        let last = text.trim_end().char_indices().last().map_or(0..0, |(at, last)| at..at + last.len_utf8());
+        let span = move |origin: Origin| {
+            if origin.start < text.len() { origin.start..origin.end } else { last.clone() }
+        };
         let Diagnostic { origin, label, related, .. } = &self.diagnostic;
         let here = LabeledSpan::new_primary_with_span(Some(label.clone()), span(*origin));
         let beside = related.iter().filter(|(other, _)| other.source == origin.source);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::diagnostic::Diagnostic;
+use super::findings::Mention;
 use super::mention::{Condition, Target};
 use super::overlay::those;
-use super::reader::Mention;
 use super::source::Sources;
 use super::stage::{Read, Stage};
 use super::study::{InputEdge, Instance};

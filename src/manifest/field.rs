@@ -4,7 +4,8 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::diagnostic::Diagnostic;
-use super::reader::{Findings, Reader};
+use super::findings::Findings;
+use super::reader::Reader;
 use super::shape::{self, Bounds, End, Need, Shape};
 use super::source::Located;
 use super::tree::{Node, Table, Tree};
@@ -35,7 +36,7 @@ enum Absent<T> {
 #[must_use = "a field is read when its sort is said"]
 pub struct Field<'r, 'n, T, D = T> {
     reader: &'r mut Reader<'n>,
-    field: shape::Field,
+    declared: shape::Field,
     absent: Absent<T>,
     read: Read<'r, T>,
     show: Box<dyn Fn(&T) -> Json + 'r>,
@@ -52,7 +53,7 @@ impl<'r, 'n, T: 'r, D> Field<'r, 'n, T, D> {
     ) -> Self {
         let field = shape::Field { name, doc, shape, sort: None, need: Need::Required, when: None };
         let given_as = std::marker::PhantomData;
-        Self { reader, field, absent: Absent::Required, read, show: Box::new(show), given_as }
+        Self { reader, declared: field, absent: Absent::Required, read, show: Box::new(show), given_as }
     }
 
     /// It must be given. So it must without this, too; but one reads it.
@@ -66,21 +67,18 @@ impl<'r, 'n, T: 'r, D> Field<'r, 'n, T, D> {
         D: Into<T>,
     {
         let default = default.into();
-        self.field.need = match (self.show)(&default) {
-            Json::Null => Need::Optional,
-            shown => Need::Default(shown),
-        };
+        self.declared.need = Need::Default((self.show)(&default));
         self.absent = Absent::Default(default);
         self
     }
 
     /// `None` where it is not given.
     pub fn optional(self) -> Field<'r, 'n, Option<T>> {
-        let Self { reader, mut field, mut read, show, .. } = self;
+        let Self { reader, declared: mut field, mut read, show, .. } = self;
         field.need = Need::Optional;
         Field {
             reader,
-            field,
+            declared: field,
             absent: Absent::Default(None),
             read: Box::new(move |ask, path, findings| match ask {
                 Ask::StandIn => Some(None),
@@ -93,7 +91,7 @@ impl<'r, 'n, T: 'r, D> Field<'r, 'n, T, D> {
 
     /// A condition of its own on the value; the error fits after "`name`: ".
     pub fn check(mut self, condition: impl Fn(&T) -> Result<(), String> + 'r) -> Self {
-        let (name, mut read) = (self.field.name, self.read);
+        let (name, mut read) = (self.declared.name, self.read);
         self.read = Box::new(move |ask, path, findings| {
             let value = read(ask, path, findings)?;
             if let (Ask::Value(node), Err(why)) = (ask, condition(&value)) {
@@ -107,7 +105,7 @@ impl<'r, 'n, T: 'r, D> Field<'r, 'n, T, D> {
 
     /// Text or a list that may not be empty.
     pub fn not_empty(mut self) -> Self {
-        match &mut self.field.shape {
+        match &mut self.declared.shape {
             Shape::Text { filled } | Shape::List { filled, .. } => *filled = true,
             _ => {}
         }
@@ -115,37 +113,43 @@ impl<'r, 'n, T: 'r, D> Field<'r, 'n, T, D> {
     }
 
     /// The value without a sort, because the table around it has one, or because it enters no key by itself.
+    ///
+    /// # Panics
+    /// Never: there is a value, a default or a stand-in.
     pub fn value(self) -> T {
         let (found, default) = self.settle(None);
-        found.or(default).expect("invariant: a field that is not given has a default")
+        found.or(default).expect("invariant: a value, a default or a stand-in")
     }
 
     /// The value as an identity parameter: it says what is computed.
+    ///
+    /// # Panics
+    /// Never: there is a value, a default or a stand-in.
     pub fn identity(self) -> Identity<T>
     where
         T: Clone,
     {
         match self.settle(Some(Sort::Identity)) {
             (found, Some(default)) => Identity::with_default(found.unwrap_or_else(|| default.clone()), default),
-            (found, None) => Identity::required(found.expect("invariant: a field that is not given has a default")),
+            (found, None) => Identity::required(found.expect("invariant: a value, a default or a stand-in")),
         }
     }
 
     /// The value as a horizon: it says how far.
     pub fn horizon(mut self) -> Horizon<T> {
-        self.field.sort = Some(Sort::Horizon);
+        self.declared.sort = Some(Sort::Horizon);
         Horizon(self.value())
     }
 
     /// The value as an execution parameter: it says where.
     pub fn execution(mut self) -> Execution<T> {
-        self.field.sort = Some(Sort::Execution);
+        self.declared.sort = Some(Sort::Execution);
         Execution(self.value())
     }
 
     /// What was found, or a stand-in for what should have been, and the default where there is one: never neither.
     fn settle(self, sort: Option<Sort>) -> (Option<T>, Option<T>) {
-        let Self { reader, mut field, absent, mut read, .. } = self;
+        let Self { reader, declared: mut field, absent, mut read, .. } = self;
         field.sort = field.sort.or(sort);
         let (name, shape) = (field.name, field.shape.clone());
         let path = reader.path_of(name);
@@ -180,10 +184,10 @@ impl<'r, 'n, T: 'r, D> Field<'r, 'n, T, D> {
     }
 }
 
-impl<'r, 'n, T: 'r> Field<'r, 'n, T> {
+impl<'r, T: 'r> Field<'r, '_, T> {
     /// A table that is read as an empty one where it is not given, so that each field within has its own default.
     pub fn or_empty(mut self) -> Self {
-        self.field.need = Need::Default(Json::Object(serde_json::Map::new()));
+        self.declared.need = Need::Default(Json::Object(serde_json::Map::new()));
         self.absent = Absent::Empty;
         self
     }
@@ -229,7 +233,7 @@ impl<'r, T: Numeric + 'r, D> Field<'r, '_, T, D> {
     }
 
     fn bound(mut self, set: impl Fn(&mut Bounds)) -> Self {
-        match &mut self.field.shape {
+        match &mut self.declared.shape {
             Shape::Whole(bounds) | Shape::Number(bounds) => set(bounds),
             Shape::List { of, .. } => match of.as_mut() {
                 Shape::Whole(bounds) | Shape::Number(bounds) => set(bounds),

@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_forecast_says_what_is_known() {
-        let count = |to_run, reused, at_least| Count { to_run, reused, at_least, ..Count::default() };
+        let count = |to_run, reused, at_least| Count { reused, to_run, at_least, ..Count::default() };
         assert_eq!(Forecast::unknown().describe(), "unknown");
         let forecast = Forecast::unknown().with("init", count(0, 1, false)).with("epoch", count(50, 150, false));
         assert_eq!(forecast.describe(), "epoch: 50 to run, 150 reused; init: 1 reused");

@@ -45,34 +45,8 @@ fn axis(entry: &Entry, problems: &mut Vec<Diagnostic>) -> Option<Axis> {
         problems.push(Diagnostic::new(entry.key_origin, message, "expected a field of the stage"));
         return None;
     }
-    let values: Vec<(String, Origin, Node)> = match &entry.node.value {
-        Tree::List(nodes) => {
-            let labelled = nodes.iter().filter_map(|node| match label(node) {
-                Some(label) => Some((label, node.origin, node.clone())),
-                None => {
-                    let message = format!("a value of the axis `{name}` needs a name");
-                    let diagnostic = Diagnostic::new(node.origin, message, format!("found {}", node.found()));
-                    let help = format!(
-                        "write the axis as a table that names each value: `{name} = {{ small = …, large = … }}`"
-                    );
-                    problems.push(diagnostic.help(help));
-                    None
-                }
-            });
-            labelled.collect()
-        }
-        Tree::Table(table) => {
-            table.0.iter().map(|value| (value.key.clone(), value.key_origin, value.node.clone())).collect()
-        }
-        _ => {
-            let message = format!("the axis `{name}` must be a list of values, or a table that names them");
-            problems.push(Diagnostic::new(entry.node.origin, message, format!("found {}", entry.node.found())));
-            return None;
-        }
-    };
-    if matches!(&entry.node.value, Tree::List(nodes) if nodes.is_empty())
-        || matches!(&entry.node.value, Tree::Table(table) if table.0.is_empty())
-    {
+    let values = values(name, &entry.node, problems)?;
+    if values.is_empty() {
         problems.push(Diagnostic::new(entry.key_origin, format!("the axis `{name}` is empty"), "it has no value"));
         return None;
     }
@@ -89,6 +63,34 @@ fn axis(entry: &Entry, problems: &mut Vec<Diagnostic>) -> Option<Axis> {
     }
     let values = values.into_iter().map(|(label, _, node)| (label, node)).collect();
     Some(Axis { name: name.clone(), origin: entry.key_origin, values })
+}
+
+/// The values of an axis, each with its label and where that is written; nothing if they cannot be told.
+fn values(axis: &str, node: &Node, problems: &mut Vec<Diagnostic>) -> Option<Vec<(String, Origin, Node)>> {
+    let nodes = match &node.value {
+        Tree::Table(table) => {
+            let named = table.0.iter().map(|value| (value.key.clone(), value.key_origin, value.node.clone()));
+            return Some(named.collect());
+        }
+        Tree::List(nodes) => nodes,
+        _ => {
+            let message = format!("the axis `{axis}` must be a list of values, or a table that names them");
+            problems.push(Diagnostic::new(node.origin, message, format!("found {}", node.found())));
+            return None;
+        }
+    };
+    let mut values = Vec::new();
+    for node in nodes {
+        let Some(label) = label(node) else {
+            let message = format!("a value of the axis `{axis}` needs a name");
+            let diagnostic = Diagnostic::new(node.origin, message, format!("found {}", node.found()));
+            let table = format!("`{axis} = {{ small = …, large = … }}`");
+            problems.push(diagnostic.help(format!("write the axis as a table that names each value: {table}")));
+            return None;
+        };
+        values.push((label, node.origin, node.clone()));
+    }
+    Some(values)
 }
 
 /// A value as text: numbers in one form however they were written.

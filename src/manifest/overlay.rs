@@ -91,14 +91,11 @@ pub(super) fn set(stages: &mut [Declared], sources: &Sources, number: usize) -> 
     let text = &sources.source(number).text;
     let span = |start: usize, end: usize| Origin { source: number, start, end };
     let help = "write `--set stage.NAME.FIELD=VALUE`";
-    let Some(equals) = text[FLAG..].find('=').map(|at| FLAG + at) else {
-        return Err(
-            Diagnostic::new(span(text.len(), text.len()), "a setting without a value", "expected `=`").help(help)
-        );
-    };
-    if text[equals + 1..].trim().is_empty() {
-        let at = span(equals + 1, text.len());
-        return Err(Diagnostic::new(at, "a setting without a value", "expected a value").help(help));
+    let equals = text[FLAG..].find('=').map_or(text.len(), |at| FLAG + at);
+    let written = text.get(equals + 1..).unwrap_or_default().trim();
+    if written.is_empty() {
+        let at = span(FLAG, text.len());
+        return Err(Diagnostic::new(at, "a setting without a value", "expected `=` and a value after it").help(help));
     }
     let mut at = FLAG;
     let mut path: Vec<(&str, Origin)> = Vec::new();
@@ -132,9 +129,9 @@ pub(super) fn set(stages: &mut [Declared], sources: &Sources, number: usize) -> 
         let diagnostic = Diagnostic::new(*origin, message, "set here").also(axis.key_origin, "the axis");
         return Err(diagnostic.help(format!("set the axis: `--set stage.{name}.matrix.{field}=[…]`")));
     }
-    let (start, end) = (equals + 1, text.len());
-    let value = parse_value(number, start, &text[start..]);
-    let bare = || Node { value: Tree::Text(text[start..].trim().to_owned()), origin: span(start, end) };
+    let start = text.len() - text[equals + 1..].trim_start().len();
+    let value = parse_value(number, start, written);
+    let bare = || Node { value: Tree::Text(written.to_owned()), origin: span(start, start + written.len()) };
     put(&mut stage.table, above, last, value.unwrap_or_else(bare))
 }
 

@@ -3,61 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, nearest};
 use super::field::{Ask, Field, Read, Scalar};
+use super::findings::{Findings, Mention, Reference, References};
+use super::kind::Kind;
 use super::shape::{self, Bounds, End, Need, Shape};
 use super::source::{Located, Origin};
 use super::tree::{Node, Table};
-
-/// A field that leads to one upstream instance.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Reference {
-    /// The field's path in the stage's table: `data`, `layers.0.data`.
-    pub field: String,
-}
-
-/// A field that gathers upstream instances; [`Inputs::all`](super::Inputs::all) takes it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct References {
-    /// The field's path in the stage's table.
-    pub field: String,
-}
-
-impl AsRef<str> for Reference {
-    fn as_ref(&self) -> &str {
-        &self.field
-    }
-}
-
-impl AsRef<str> for References {
-    fn as_ref(&self) -> &str {
-        &self.field
-    }
-}
-
-/// A reference as it was written.
-#[derive(Clone, Debug)]
-pub(super) struct Mention {
-    pub field: String,
-    pub text: String,
-    pub origin: Origin,
-    pub gathers: bool,
-    pub accepts: Vec<&'static str>,
-}
-
-/// What reading a table brings to light besides its values.
-#[derive(Debug, Default)]
-pub(super) struct Findings {
-    pub problems: Vec<Diagnostic>,
-    pub mentions: Vec<Mention>,
-    /// Where each field that was given is written, by its path.
-    pub origins: BTreeMap<String, Origin>,
-}
 
 /// Reads a table, or records what would be read.
 pub struct Reader<'n> {
@@ -68,6 +22,8 @@ pub struct Reader<'n> {
     asked: Vec<&'static str>,
     when: Option<(&'static str, &'static str)>,
     fields: Vec<shape::Field>,
+    /// Fields that must be given and are not.
+    lacking: Vec<(&'static str, Diagnostic)>,
     /// Whether fields were never asked because the one that chooses among them is wrong.
     cut_short: bool,
     findings: &'n mut Findings,
@@ -83,8 +39,16 @@ impl<'n> Reader<'n> {
     pub(super) fn recording(findings: &'n mut Findings) -> Self {
         let origin = Origin { source: 0, start: 0, end: 0 };
         let (whose, prefix) = (String::new(), String::new());
-        let (asked, fields) = (Vec::new(), Vec::new());
-        Self { table: None, origin, whose, prefix, asked, when: None, fields, cut_short: false, findings }
+        let (asked, fields, lacking) = (Vec::new(), Vec::new(), Vec::new());
+        Self { table: None, origin, whose, prefix, asked, when: None, fields, lacking, cut_short: false, findings }
+    }
+
+    /// The fields of a kind, as it declares them.
+    pub(super) fn declared(kind: &dyn Kind) -> Vec<shape::Field> {
+        let mut unheard = Findings::default();
+        let mut reader = Reader::recording(&mut unheard);
+        kind.read(&mut reader);
+        reader.close()
     }
 
     /// A number.
@@ -279,13 +243,18 @@ impl<'n> Reader<'n> {
 
     /// Says which keys were given and never asked for; returns what was recorded.
     pub(super) fn close(self) -> Vec<shape::Field> {
-        let Some(table) = self.table.filter(|_| !self.cut_short) else { return self.fields };
-        for entry in table.0.iter().filter(|entry| !self.asked.contains(&entry.key.as_str())) {
-            let label = format!("{} has no such field", self.whose);
+        let Self { table, whose, asked, fields, mut lacking, cut_short, findings, .. } = self;
+        let entries = table.filter(|_| !cut_short).map_or(&[][..], |table| &table.0);
+        for entry in entries.iter().filter(|entry| !asked.contains(&entry.key.as_str())) {
+            let label = format!("{whose} has no such field");
             let diagnostic = Diagnostic::new(entry.key_origin, format!("unknown key `{}`", entry.key), label);
-            self.findings.problems.push(diagnostic.offer(&entry.key, "its fields are", self.asked.iter().copied()));
+            findings.problems.push(diagnostic.offer(&entry.key, "its fields are", asked.iter().copied()));
+            // A field that was misspelt is not missing as well.
+            let meant = nearest(&entry.key, &asked);
+            lacking.retain(|(name, _)| meant != Some(name));
         }
-        self.fields
+        findings.problems.extend(lacking.into_iter().map(|(_, diagnostic)| diagnostic));
+        fields
     }
 
     pub(super) fn is_recording(&self) -> bool {
@@ -316,10 +285,10 @@ impl<'n> Reader<'n> {
         Some(node)
     }
 
-    pub(super) fn missing(&mut self, name: &str, shape: &Shape) {
+    pub(super) fn missing(&mut self, name: &'static str, shape: &Shape) {
         let message = format!("`{name}` is missing");
         let label = format!("{} needs `{name}`: {}", self.whose, shape.describe());
-        self.findings.problems.push(Diagnostic::new(self.origin, message, label));
+        self.lacking.push((name, Diagnostic::new(self.origin, message, label)));
     }
 
     fn scalar<'r, T: Scalar + 'r, D>(
@@ -381,14 +350,12 @@ impl<'n> Reader<'n> {
         if node.is_none() && default.is_none() {
             self.missing(name, &shape);
         }
-        match node.map_or(default, Node::text).filter(|_| fits) {
-            Some(chosen) => read(chosen, self),
-            None => {
-                self.cut_short = true;
-                let mut unheard = Findings::default();
-                read(names[0], &mut Reader::recording(&mut unheard))
-            }
+        if let Some(chosen) = node.map_or(default, Node::text).filter(|_| fits) {
+            return read(chosen, self);
         }
+        self.cut_short = true;
+        let mut unheard = Findings::default();
+        read(names[0], &mut Reader::recording(&mut unheard))
     }
 
     /// What `read` declares, in a recording; a plain reading has no use for it.

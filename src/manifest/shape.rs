@@ -57,8 +57,8 @@ pub(super) enum Need {
 
 impl Bounds {
     fn hold(self, value: f64) -> bool {
-        let above = self.low.is_none_or(|end| value > end.value || (end.included && value == end.value));
-        let below = self.high.is_none_or(|end| value < end.value || (end.included && value == end.value));
+        let above = self.low.is_none_or(|end| if end.included { value >= end.value } else { value > end.value });
+        let below = self.high.is_none_or(|end| if end.included { value <= end.value } else { value < end.value });
         above && below
     }
 
@@ -88,8 +88,8 @@ impl Shape {
             Self::Choice(names) => listed(names, "or"),
             Self::Texts => "a table of texts".to_owned(),
             Self::List { of, filled } => {
-                let each = format!("a list, each entry {}", of.describe());
-                if *filled { format!("{each}, at least one") } else { each }
+                let what = if *filled { "a list of one or more, each" } else { "a list, each" };
+                format!("{what} {}", of.describe())
             }
             Self::Table(_) => "a table".to_owned(),
             Self::Reference { gathers: false, accepts } => format!("the name of {}", stages(accepts)),
@@ -124,8 +124,7 @@ impl Shape {
     fn holds(&self, value: &Tree) -> bool {
         match (self, value) {
             (Self::Flag, Tree::Flag(_)) | (Self::Table(_), Tree::Table(_)) => true,
-            (Self::Whole(bounds), Tree::Integer(Some(integer))) => bounds.hold(*integer as f64),
-            (Self::Number(bounds), Tree::Integer(Some(integer))) => bounds.hold(*integer as f64),
+            (Self::Whole(bounds) | Self::Number(bounds), Tree::Integer(Some(integer))) => bounds.hold(*integer as f64),
             (Self::Number(bounds), Tree::Float(float)) => float.is_finite() && bounds.hold(*float),
             (Self::Text { filled }, Tree::Text(text)) => !(*filled && text.is_empty()),
             (Self::Path | Self::Reference { .. }, Tree::Text(text)) => !text.is_empty(),
@@ -141,6 +140,9 @@ impl Shape {
             (Self::Choice(names), Tree::Text(text)) => {
                 let near = super::diagnostic::nearest(text, names);
                 near.map_or(diagnostic.clone(), |near| diagnostic.help(format!("did you mean `{near}`?")))
+            }
+            (Self::Whole(_) | Self::Number(_), Tree::Float(float)) if !float.is_finite() => {
+                diagnostic.help("every number is finite")
             }
             (Self::Whole(_), Tree::Float(float)) if float.fract() == 0.0 => {
                 diagnostic.help(format!("write `{float:.0}`, without a fraction"))

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::diagnostic::Diagnostic;
+use super::findings::{Findings, Mention};
 use super::kind::{Kind, Kinds, Params};
 use super::matrix::{Axis, axes, variants};
 use super::mention::Target;
 use super::overlay::Declared;
-use super::reader::{Findings, Mention, Reader};
+use super::reader::Reader;
 use super::source::Origin;
 
 /// A stage as its kind read it.

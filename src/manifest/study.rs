@@ -83,7 +83,7 @@ impl Study {
     /// If it is no reference, or leads to none.
     pub fn matching(&self, word: &str) -> Result<Vec<usize>, Diagnostics> {
         let mut sources = Sources::default();
-        let source = sources.add(Source::new("command line", format!("`{word}`")));
+        let source = sources.add(Source::new("the command line", format!("`{word}`")));
         let origin = Origin { source, start: 0, end: word.len() + 2 };
         let found = Target::parse(word, origin).and_then(|target| {
             let mut stages: Vec<&str> = self.instances.iter().map(|instance| instance.stage.as_str()).collect();
@@ -113,7 +113,7 @@ pub fn load(source: Source, kinds: &Kinds, profile: Option<&str>, sets: &[String
     let parsed = parse(0, &source);
     sources.add(source);
     for set in sets {
-        sources.add(Source::new("command line", format!("--set {set}")));
+        sources.add(Source::new("the command line", format!("--set {set}")));
     }
     let sources = Arc::new(sources);
     let mut problems = parsed.problems;
@@ -131,7 +131,7 @@ pub fn load(source: Source, kinds: &Kinds, profile: Option<&str>, sets: &[String
     }
     let instances = instances(&layers, kinds, &sources, &mut problems);
     if problems.is_empty() {
-        problems.extend(places_taken(&instances, &sources));
+        problems.extend(places_taken(&instances));
     }
     if !problems.is_empty() {
         return Err(Diagnostics::new(sources, problems));
@@ -189,7 +189,7 @@ fn instances(layers: &Layers, kinds: &Kinds, sources: &Sources, problems: &mut V
 }
 
 /// Places that two instances would write to.
-fn places_taken(instances: &[Instance], sources: &Sources) -> Vec<Diagnostic> {
+fn places_taken(instances: &[Instance]) -> Vec<Diagnostic> {
     let mut taken: BTreeMap<(super::Root, std::path::PathBuf), (&Instance, Place)> = BTreeMap::new();
     let mut problems = Vec::new();
     for instance in instances {
@@ -204,11 +204,7 @@ fn places_taken(instances: &[Instance], sources: &Sources) -> Vec<Diagnostic> {
             let first_origin = other.origin.unwrap_or(first.origin);
             let diagnostic = Diagnostic::new(origin, message, format!("written by `{}`", instance.name));
             problems.push(if first_origin == origin {
-                diagnostic.help(format!(
-                    "all instances of `{}` write there: {}",
-                    instance.stage,
-                    sources.describe(origin)
-                ))
+                diagnostic.help("each instance needs a place of its own")
             } else {
                 diagnostic.also(first_origin, format!("written by `{}`", first.name))
             });

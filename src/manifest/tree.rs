@@ -6,6 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Diagnostic;
 use super::source::{Origin, Source};
+use super::syntax;
 
 /// A value and where it was written.
 #[derive(Clone, Debug)]
@@ -47,10 +48,6 @@ impl Table {
         self.entry(key).map(|entry| &entry.node)
     }
 
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|entry| entry.key.as_str())
-    }
-
     /// Puts an entry in the place of the one with its key, or at the end.
     pub fn put(&mut self, entry: Entry) {
         match self.0.iter_mut().find(|old| old.key == entry.key) {
@@ -84,8 +81,8 @@ impl Node {
             Tree::Flag(flag) => format!("`{flag}`"),
             Tree::Integer(Some(integer)) => format!("{integer}"),
             Tree::Integer(None) => "a number that 64 bits do not hold".to_owned(),
-            Tree::Float(float) if float.is_nan() => "not a number".to_owned(),
-            Tree::Float(float) => format!("{float:?}"),
+            Tree::Float(float) if float.is_finite() => format!("{float:?}"),
+            Tree::Float(float) => format!("`{}`", float.to_string().to_lowercase()),
             Tree::Text(text) if text.is_empty() => "empty text".to_owned(),
             Tree::Text(text) => format!("the text `{text}`"),
             Tree::Date => "a date".to_owned(),
@@ -106,17 +103,7 @@ pub(super) struct Parsed {
 pub(super) fn parse(number: usize, source: &Source) -> Parsed {
     let (root, errors) = DeTable::parse_recoverable(&source.text);
     let root = Node { origin: Origin::new(number, root.span()), value: Tree::Table(table(number, 0, root.get_ref())) };
-    let mut whole = true;
-    let problem = |error: &toml::de::Error| {
-        let end = source.text.len();
-        let origin = Origin::new(number, error.span().unwrap_or(end..end));
-        if error.message().starts_with("duplicate key") {
-            return repeated(&root, &source.text, origin);
-        }
-        whole = false;
-        Diagnostic::new(origin, format!("not TOML: {}", error.message()), "here")
-    };
-    let problems = errors.iter().map(problem).collect();
+    let (problems, whole) = syntax::problems(&root, number, &source.text, &errors);
     Parsed { root, problems, whole }
 }
 
@@ -151,47 +138,4 @@ fn node(number: usize, at: usize, span: Range<usize>, from: &DeValue<'_>) -> Nod
         DeValue::Table(inner) => Tree::Table(table(number, at, inner)),
     };
     Node { value, origin: Origin::new(number, span.start + at..span.end + at) }
-}
-
-/// A key that is given twice, pointing at the second with a label at the first where that can be told.
-fn repeated(root: &Node, text: &str, origin: Origin) -> Diagnostic {
-    let word = text.get(origin.start..origin.end).unwrap_or_default();
-    let path = header(text, origin.start);
-    let is_header = path.as_ref().is_some_and(|(span, _)| span.contains(&origin.start));
-    let path = path.map(|(_, path)| path).unwrap_or_default();
-    let what = match path.as_slice() {
-        [first, name] if is_header && first == "stage" => format!("stage `{name}` is declared twice"),
-        _ => format!("`{word}` is given twice"),
-    };
-    let diagnostic = Diagnostic::new(origin, what, "again here");
-    let (path, last) = if is_header {
-        let Some((last, path)) = path.split_last() else { return diagnostic };
-        (path.to_vec(), last.clone())
-    } else {
-        (path, word.to_owned())
-    };
-    let table = path.iter().try_fold(root, |node, key| node.table()?.node(key));
-    match table.and_then(Node::table).and_then(|table| table.entry(&last)) {
-        Some(first) if first.key_origin.end <= origin.start => diagnostic.also(first.key_origin, "first here"),
-        _ => diagnostic,
-    }
-}
-
-/// The last table header at or before the line of byte `at`: where it stands and the names in it.
-fn header(text: &str, at: usize) -> Option<(Range<usize>, Vec<String>)> {
-    let end = text[at..].find('\n').map_or(text.len(), |next| at + next);
-    let lines = text[..end].split_inclusive('\n').scan(0, |next, line| {
-        *next += line.len();
-        Some((*next - line.len(), line))
-    });
-    let (start, line) = lines.filter(|(_, line)| line.trim_start().starts_with('[')).last()?;
-    let (parsed, errors) = DeTable::parse_recoverable(line);
-    let mut names = Vec::new();
-    let mut table = parsed.get_ref();
-    while let Some((key, value)) = table.iter().next() {
-        names.push(key.get_ref().to_string());
-        let Some(inner) = value.get_ref().as_table() else { break };
-        table = inner;
-    }
-    errors.is_empty().then_some((start..start + line.len(), names))
 }

@@ -35,6 +35,7 @@ pub fn inputs_of<'a>(study: &Study, i: usize, outputs: impl Fn(usize) -> Option<
             given.push(Input {
                 instance: instance.name.clone(),
                 stage: instance.stage.clone(),
+                kind: instance.kind.name().to_owned(),
                 labels: instance.labels.clone(),
                 outputs: outputs(upstream)?.clone(),
             });

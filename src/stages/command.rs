@@ -116,7 +116,7 @@ impl Work for CommandParams {
         let upstream = self.from.as_ref().map_or(&[][..], |from| cx.inputs(&from.field));
         for input in upstream {
             for (name, output) in &input.outputs {
-                let place = match input.is_command {
+                let place = match input.kind == "command" {
                     true => name.clone(),
                     false => format!("{}/{name}", input.instance),
                 };
@@ -167,10 +167,10 @@ impl ActionKind for Execute {
         };
         let program = spec.program.clone();
         match cx.engine().guard()?.run(&spec, &|| cx.cancelled()) {
-            Ok(Exit::Status(0)) => {}
+            Ok(Exit::Code(0)) => {}
             Ok(exit) => return Err(Failure::Work(format!("`{program}` {exit}{}", last_lines(&log)))),
             Err(GuardError::Interrupted) => return Err(Failure::Interrupted),
-            Err(error @ GuardError::Spawn { .. }) => return Err(Failure::Work(error.to_string())),
+            Err(error @ GuardError::NotStarted { .. }) => return Err(Failure::Work(error.to_string())),
             Err(error) => return Err(Failure::Machine(error.to_string())),
         }
         let mut produced = Produced::new();
