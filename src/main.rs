@@ -30,7 +30,8 @@ fn main() -> ExitCode {
 fn print(problem: &Problem, coloured: bool) {
     match problem {
         Problem::Usage(reports) => {
-            let theme = if coloured { miette::GraphicalTheme::unicode() } else { miette::GraphicalTheme::unicode_nocolor() };
+            let theme =
+                if coloured { miette::GraphicalTheme::unicode() } else { miette::GraphicalTheme::unicode_nocolor() };
             let handler = miette::GraphicalReportHandler::new_themed(theme).with_width(110);
             for report in reports {
                 let mut text = String::new();

@@ -1,10 +1,14 @@
 //! The verbs of `cache`.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Exit, Problem, Streams, project};
 use crate::cli::{CacheArgs, CacheVerb, GcArgs};
-use crate::store::{GcOptions, Store, parse_size};
+use crate::event::Silent;
+use crate::report::words;
+use crate::store::{Count, GcOptions, GcPlan, GcSort, RealDisk, Size, Stats, Store, Verified};
 
 /// Looks after the cache.
 ///
@@ -17,33 +21,94 @@ pub fn care(args: &CacheArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem
     }
     match &args.verb {
         CacheVerb::Stats => {
-            let store = Store::open_quietly(&root)?;
-            write!(streams.out, "{}", store.stats()?)?;
+            write!(streams.out, "{}", stats_words(&open(&root)?.stats()?))?;
             Ok(Exit::Done)
         }
         CacheVerb::Verify => {
-            let store = Store::open_quietly(&root)?;
-            let report = store.verify()?;
-            write!(streams.out, "{report}")?;
-            Ok(if report.is_clean() { Exit::Done } else { Exit::Machine })
+            let verified = open(&root)?.verify()?;
+            write!(streams.out, "{}", verified_words(&verified))?;
+            Ok(if verified.damaged.is_empty() { Exit::Done } else { Exit::Machine })
         }
         CacheVerb::Gc(gc) => collect(&root, gc, streams),
     }
 }
 
-fn collect(root: &std::path::Path, args: &GcArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
-    let max_bytes = args
-        .max_size
-        .as_deref()
-        .map(|text| parse_size(text).map_err(|error| Problem::usage(error.to_string())))
-        .transpose()?;
-    let options = GcOptions { max_bytes, keep: args.keep.clone(), reached: args.reached };
-    let store = Store::open_alone(root)?;
+fn open(root: &Path) -> Result<Store, Problem> {
+    Ok(Store::open(root, Arc::new(RealDisk), Arc::new(Silent))?)
+}
+
+fn collect(root: &Path, args: &GcArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
+    let size = |text: &String| text.parse::<Size>().map_err(|error| Problem::usage(error.to_string()));
+    let max_size_bytes = args.max_size.as_ref().map(size).transpose()?.map(|size| size.0);
+    let options = GcOptions { max_size_bytes, keep: args.keep.iter().cloned().collect(), reached: args.reached };
+    let err = &mut streams.err;
+    let waiting = std::cell::RefCell::new(|| writeln!(err, "a run uses the cache; waiting for it"));
+    let say = || drop(waiting.borrow_mut()());
+    let store = Store::open_alone(root, Arc::new(RealDisk), Arc::new(Silent), &|| false, &say)?;
     let plan = store.plan_gc(&options)?;
-    write!(streams.out, "{plan}")?;
-    if !args.dry_run {
+    write!(streams.out, "{}", plan_words(&plan))?;
+    if !args.dry_run && !plan.items.is_empty() {
         let freed = store.apply(&plan)?;
-        writeln!(streams.out, "{freed}")?;
+        writeln!(streams.out, "freed {}", words::bytes(freed))?;
     }
     Ok(Exit::Done)
+}
+
+fn stats_words(stats: &Stats) -> String {
+    let line = |name: &str, count: Count| format!("{name:24} {:>8}  {:>9}\n", count.files, words::bytes(count.bytes));
+    let mut text = format!("{:24} {:>8}  {:>9}\n", "", "files", "bytes");
+    text += &line("records", stats.records);
+    text += &line("blobs", stats.blobs);
+    text += &line("  reached by a study", stats.reached);
+    text += &line("  reached by none", stats.unreached);
+    text += &line("set aside", stats.quarantine);
+    for (sort, kinds) in [("action", &stats.actions), ("stage", &stats.stages)] {
+        for (kind, has) in kinds {
+            let (records, blobs) = (has.records.files, words::bytes(has.blobs.bytes));
+            text += &format!(
+                "{:24} {records:>8}  {blobs:>9}  made in {}\n",
+                format!("{sort} {kind}"),
+                words::seconds(has.seconds)
+            );
+        }
+    }
+    text
+}
+
+fn verified_words(verified: &Verified) -> String {
+    let (blobs, records) = (words::count(verified.blobs, "blob"), words::count(verified.records, "record"));
+    let mut text = format!("read {blobs} and {records}, {}: ", words::bytes(verified.bytes));
+    match verified.damaged.len() {
+        0 => text += "all whole\n",
+        damaged => {
+            text += &format!(
+                "{} damaged and set aside; a run makes them again where it needs them\n",
+                words::count(damaged as u64, "file")
+            )
+        }
+    }
+    for damage in &verified.damaged {
+        text += &format!("  {}: {}\n", damage.path.display(), damage.problem);
+    }
+    text
+}
+
+fn plan_words(plan: &GcPlan) -> String {
+    let mut by_sort: BTreeMap<(GcSort, &str), (u64, u64)> = BTreeMap::new();
+    for item in &plan.items {
+        let count = by_sort.entry((item.sort, item.kind.as_deref().unwrap_or("unknown"))).or_default();
+        *count = (count.0 + 1, count.1 + item.bytes);
+    }
+    let mut text = String::new();
+    for ((sort, kind), (files, bytes)) in by_sort {
+        let what = match sort {
+            GcSort::Quarantined => "damaged files".to_owned(),
+            GcSort::Blob => format!("blobs of {kind}"),
+            GcSort::Record => format!("records of {kind}"),
+            GcSort::ReachedBlob => format!("blobs of {kind} that a study reaches"),
+        };
+        text += &format!("remove {files:>6} {what}, {}\n", words::bytes(bytes));
+    }
+    text += &format!("from {} to {}", words::bytes(plan.before_bytes), words::bytes(plan.after_bytes));
+    text + if plan.fits { "\n" } else { "; the limit cannot be met without `--reached`\n" }
 }

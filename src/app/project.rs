@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, Problem, Streams};
 use crate::cli::StudyArgs;
-use crate::manifest::{self, Source, Study};
+use crate::manifest::{self, Diagnostic, Instance, Source, Study};
 use crate::stages;
 
 /// A study and the folders around it.
@@ -31,7 +31,7 @@ impl Project {
         let source = Source::new(args.manifest.display().to_string(), text);
         let kinds = stages::kinds();
         let study = manifest::load(source, &kinds, Some(&args.profile), &args.sets)
-            .map_err(|diagnostics| Problem::Usage(diagnostics.reports()))?;
+            .map_err(|diagnostics| Problem::Usage(diagnostics.into_reports()))?;
         let root = root_of(&args.manifest);
         let missing = missing_files(&study, &root);
         if !missing.is_empty() {
@@ -66,21 +66,33 @@ fn check_device(device: &str) -> Result<(), Problem> {
     Err(Problem::usage_with_help(format!("there is no device `{device}`"), help))
 }
 
-/// Files that stages name as input and that no stage makes must be there before anything runs.
+/// Files that stages name as input must be there before anything runs; one that a stage makes is had by referring to that stage.
 fn missing_files(study: &Study, root: &Path) -> Vec<miette::Report> {
-    let made: Vec<PathBuf> =
-        study.instances.iter().flat_map(|instance| instance.params.places()).map(|place| place.path).collect();
-    let mut reports = Vec::new();
+    let places = |instance: &Instance| -> Vec<PathBuf> {
+        instance.params.places().into_iter().map(|place| place.path).collect()
+    };
+    let mut problems = Vec::new();
+    let mut asked = Vec::new();
     for instance in &study.instances {
         for file in instance.params.files() {
-            if !made.contains(&file.path) && !root.join(&file.path).is_file() {
-                let path = root.join(&file.path);
-                let message = format!("stage `{}` names a file that is not there: `{}`", instance.name, file.path.display());
-                reports.push(study.report_at(file.origin, message, "no such file", Some(format!("looked at `{}`", path.display()))));
+            if asked.contains(&(file.path.clone(), file.origin)) {
+                continue;
+            }
+            asked.push((file.path.clone(), file.origin));
+            let (path, origin) = (file.path.display(), file.origin.unwrap_or(instance.origin));
+            if let Some(maker) = study.instances.iter().find(|maker| places(maker).contains(&file.path)) {
+                let message = format!("`{path}` is made by stage `{}`", maker.stage);
+                let help =
+                    format!("take it from there: `from = \"{}\"` in place of naming it as an input", maker.stage);
+                problems.push(Diagnostic::new(origin, message, "named as an input of the user's").help(help));
+            } else if !root.join(&file.path).is_file() {
+                let message = format!("stage `{}` names a file that is not there: `{path}`", instance.name);
+                let help = format!("looked at `{}`", root.join(&file.path).display());
+                problems.push(Diagnostic::new(origin, message, "no such file").help(help));
             }
         }
     }
-    reports
+    if problems.is_empty() { Vec::new() } else { study.diagnostics(problems).into_reports() }
 }
 
 /// Writes a first manifest.
@@ -94,9 +106,10 @@ pub fn new(path: &Path, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     if path.exists() {
         return Err(Problem::usage(format!("`{}` is there already", path.display())));
     }
-    let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
-        std::fs::write(&path, include_str!("new.toml").replace("STUDY", name.trim_matches('-')))
-    });
+    let written = path
+        .parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| std::fs::write(&path, include_str!("new.toml").replace("STUDY", name.trim_matches('-'))));
     written.map_err(|error| Problem::usage(format!("failed to write `{}`: {error}", path.display())))?;
     writeln!(streams.err, "wrote {0}; run it with: thalweg run {0}", path.display())?;
     Ok(Exit::Done)

@@ -191,9 +191,8 @@ impl ActionContext<'_> {
     pub fn input(&self, name: &str) -> Result<Vec<u8>, Failure> {
         match self.source(name) {
             Source::Kept(output) => self.engine.read_kept(output),
-            Source::File { path, .. } => {
-                std::fs::read(path).map_err(|error| Failure::Work(format!("failed to read `{}`: {error}", path.display())))
-            }
+            Source::File { path, .. } => std::fs::read(path)
+                .map_err(|error| Failure::Work(format!("failed to read `{}`: {error}", path.display()))),
         }
     }
 
@@ -207,9 +206,9 @@ impl ActionContext<'_> {
                 true => Ok(()),
                 false => Err(Failure::Absent(output.clone())),
             },
-            Source::File { path, .. } => reflink_copy::reflink_or_copy(path, place)
-                .map(|_| ())
-                .map_err(|error| Failure::Work(format!("failed to copy `{}` into the scratch folder: {error}", path.display()))),
+            Source::File { path, .. } => reflink_copy::reflink_or_copy(path, place).map(|_| ()).map_err(|error| {
+                Failure::Work(format!("failed to copy `{}` into the scratch folder: {error}", path.display()))
+            }),
         }
     }
 

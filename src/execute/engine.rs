@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::{Action, ActionContext, ActionKind, Cancel, Device, Devices, Failure, Memo, Payload, Produced, Source, guard};
+use super::{
+    Action, ActionContext, ActionKind, Cancel, Device, Devices, Failure, Memo, Payload, Produced, Source, guard,
+};
 use crate::event::{Event, Sink};
 use crate::key::{Arithmetic, Context, Digest, Key, Output, Outputs, Record};
 use crate::store::{Lookup, Reservation, Store};
@@ -114,7 +116,8 @@ impl Engine {
             return Ok(Arc::clone(guard));
         }
         let started = guard::Guard::start(&self.executable);
-        let started = started.map_err(|error| Failure::Machine(format!("failed to start the command guard: {error}")))?;
+        let started =
+            started.map_err(|error| Failure::Machine(format!("failed to start the command guard: {error}")))?;
         Ok(Arc::clone(slot.insert(Arc::new(started))))
     }
 
@@ -236,7 +239,8 @@ impl Engine {
     }
 
     pub(super) fn kind(&self, name: &str) -> Result<&'static dyn ActionKind, Failure> {
-        let unknown = || Failure::Work(format!("a record's action kind `{name}` is unknown to this version of thalweg"));
+        let unknown =
+            || Failure::Work(format!("a record's action kind `{name}` is unknown to this version of thalweg"));
         self.kinds.get(name).copied().ok_or_else(unknown)
     }
 

@@ -82,10 +82,14 @@ impl Engine {
         let (kind, backend) = (self.kind(&record.fingerprint.kind)?, &record.context.arithmetic.backend);
         if kind.version() != record.fingerprint.version {
             let (kind, version) = (kind.name(), record.fingerprint.version);
-            return Err(Failure::Work(format!("a lost result was made by version {version} of `{kind}`, which is gone")));
+            return Err(Failure::Work(format!(
+                "a lost result was made by version {version} of `{kind}`, which is gone"
+            )));
         }
         let (cancelled, waiting) = (|| self.cancel.raised(), || {});
-        let Some(reservation) = self.store.reserve_again(&record.key, wanted, &cancelled, &waiting)? else { return Ok(()) };
+        let Some(reservation) = self.store.reserve_again(&record.key, wanted, &cancelled, &waiting)? else {
+            return Ok(());
+        };
         self.events.emit(Event::Remade { digest: wanted.digest, kind: kind.name().to_owned(), key: record.key });
         let lease = self.devices.lease(backend, &cancelled)?;
         let start = std::time::Instant::now();

@@ -140,8 +140,14 @@ mod tests {
 
     fn record() -> Record {
         let arithmetic = Arithmetic { backend: "cpu".into(), features: "avx2".into() };
-        let context =
-            Context { seconds: 0.25, machine: "m".into(), program: "0".into(), arithmetic, makers: BTreeMap::new(), files: BTreeMap::new() };
+        let context = Context {
+            seconds: 0.25,
+            machine: "m".into(),
+            program: "0".into(),
+            arithmetic,
+            makers: BTreeMap::new(),
+            files: BTreeMap::new(),
+        };
         let outputs = [("loss", &b"0.5"[..]), ("theta", &[0xff; 2000])];
         let outputs = outputs.into_iter().map(|(name, bytes)| (name.to_owned(), Output::of(bytes))).collect();
         Record::new(Fingerprint::action("epoch", 1).position("epoch", 2), outputs, context)

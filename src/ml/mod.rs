@@ -14,9 +14,9 @@ pub mod loss;
 pub mod models;
 pub mod objective;
 pub mod ops;
+pub mod optim;
 #[cfg(test)]
 mod oracle_tests;
-pub mod optim;
 pub mod params;
 pub mod rng;
 pub mod statistics;

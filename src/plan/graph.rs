@@ -27,32 +27,21 @@ impl<'a> Graph<'a> {
         Self { study, graph }
     }
 
-    /// The instances named `names` (an instance, or a declared stage and so all its instances) and all that they need, in
-    /// topological order; everything where no name is given.
-    ///
-    /// # Errors
-    /// The first name that is neither an instance nor a declared stage.
-    pub fn wanted(&self, names: &[String]) -> Result<Vec<usize>, String> {
-        if names.is_empty() {
-            return Ok((0..self.study.instances.len()).collect());
-        }
+    /// All instances.
+    pub fn all(&self) -> Vec<usize> {
+        (0..self.study.instances.len()).collect()
+    }
+
+    /// These instances and all that they need, in topological order.
+    pub fn with_all_above(&self, instances: &[usize]) -> Vec<usize> {
         let mut wanted = vec![false; self.study.instances.len()];
-        for name in names {
-            let mut known = false;
-            for (i, instance) in self.study.instances.iter().enumerate() {
-                if instance.name == *name || instance.stage == *name {
-                    known = true;
-                    let mut above = Bfs::new(Reversed(&self.graph), NodeIndex::new(i));
-                    while let Some(node) = above.next(Reversed(&self.graph)) {
-                        wanted[node.index()] = true;
-                    }
-                }
-            }
-            if !known {
-                return Err(name.clone());
+        for &i in instances {
+            let mut above = Bfs::new(Reversed(&self.graph), NodeIndex::new(i));
+            while let Some(node) = above.next(Reversed(&self.graph)) {
+                wanted[node.index()] = true;
             }
         }
-        Ok((0..wanted.len()).filter(|&i| wanted[i]).collect())
+        (0..wanted.len()).filter(|&i| wanted[i]).collect()
     }
 
     /// For each wanted instance, by place in `wanted`, the places of those directly above it.

@@ -17,7 +17,7 @@ pub use resolve::{Resolved, inputs_of, resolve};
 
 use std::path::Path;
 
-use crate::key::{Digest, Key, Outputs, Records};
+use crate::key::{Digest, Fingerprint, Key, Outputs, Records};
 use crate::manifest::{Forecast, Study};
 
 /// What planning asks of the rest of the world.
@@ -47,6 +47,8 @@ pub enum Standing {
     Stale {
         /// The key it will have.
         key: Key,
+        /// What that key is made of.
+        fingerprint: Box<Fingerprint>,
         /// What differs from when it last ran.
         reasons: Vec<Reason>,
         /// What will run, as far as it can be counted.
@@ -89,6 +91,7 @@ impl<'a> Plan<'a> {
                         key: fingerprint.key(),
                         reasons: Reason::find(study, i, &fingerprint, world),
                         forecast: instance.kind.forecast(&*instance.params, &inputs, world),
+                        fingerprint: Box::new(fingerprint),
                     },
                 },
             };

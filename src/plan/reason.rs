@@ -31,7 +31,7 @@ pub enum Reason {
 
 impl Reason {
     /// Why instance `i`, which would have `fingerprint`, is stale.
-    pub(super) fn find(study: &Study, i: usize, fingerprint: &Fingerprint, world: &dyn World) -> Vec<Self> {
+    pub fn find(study: &Study, i: usize, fingerprint: &Fingerprint, world: &dyn World) -> Vec<Self> {
         let instance = &study.instances[i];
         let Some(last) = world.last(&instance.name) else { return vec![Self::NeverRan] };
         let Some(record) = world.record(&last) else { return vec![Self::RecordGone] };

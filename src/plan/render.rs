@@ -22,7 +22,7 @@ impl Plan<'_> {
         let stage = |(i, standing): &(usize, Standing)| {
             let (state, rest) = match standing {
                 Standing::Fresh { key } => ("fresh", json!({ "key": key })),
-                Standing::Stale { key, reasons, forecast } => {
+                Standing::Stale { key, reasons, forecast, .. } => {
                     let words: Vec<String> = reasons.iter().map(ToString::to_string).collect();
                     ("stale", json!({ "key": key, "reasons": reasons, "words": words, "forecast": forecast }))
                 }

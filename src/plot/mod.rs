@@ -40,5 +40,6 @@ mod view;
 pub use canvas::Picture;
 pub use error::{Error, Result, Warning};
 pub use figure::{Axis, Corner, Figure, Inset, Legend, Mark, Panel, Placement, Position, Scale, TopAxis};
+pub use figure::{DOUBLE_COLUMN_MM, SINGLE_COLUMN_MM};
 pub use series::{Color, Marker, Series, Style};
 pub use table::{Cell, Column, Table};

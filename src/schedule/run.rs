@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, OnceLock, PoisonError, mpsc};
 use std::time::Instant;
 
 use super::{Ready, State};
@@ -114,7 +114,10 @@ impl<'a> Schedule<'a> {
                         }
                     }
                 }
-                while going_on && running < self.jobs && let Some(queued) = queue.pop_front() {
+                while going_on
+                    && running < self.jobs
+                    && let Some(queued) = queue.pop_front()
+                {
                     ready.set(queued.place, State::Running);
                     running += 1;
                     let ends = ends.clone();
@@ -252,7 +255,9 @@ impl<'a> Schedule<'a> {
         };
         let Some(place) = (0..self.wanted.len()).find(makes) else {
             let digest = output.digest.short();
-            return Err(Failure::Machine(format!("the bytes of `{digest}` are gone and no stage of this study makes them")));
+            return Err(Failure::Machine(format!(
+                "the bytes of `{digest}` are gone and no stage of this study makes them"
+            )));
         };
         let done = self.done[place].get().expect("invariant: it was just seen");
         let (kind, stage) = (&self.study.instances[self.wanted[place]].kind, self.name(place).to_owned());

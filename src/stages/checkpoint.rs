@@ -41,7 +41,7 @@ impl Kind for Checkpoint {
             every: reader.count("every", "every so many iterations as well; 0 for none").default(0).horizon(),
             device: super::setting::read_device(reader),
         };
-        if params.iterations.is_empty() && *params.every == 0 && !reader.is_recording() {
+        if params.iterations.is_empty() && *params.every == 0 {
             reader.problem("iterations", "give `iterations`, or `every`");
         }
         Arc::new(params)

@@ -46,16 +46,20 @@ impl Kind for Command {
     }
 
     fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
-        let program = reader.text("program", "the program: a name looked up in `PATH`, or a path").required().not_empty();
+        let program =
+            reader.text("program", "the program: a name looked up in `PATH`, or a path").required().not_empty();
         let program = program.identity();
         let args = reader.texts("args", "its arguments").default(Vec::new()).identity();
-        let env_doc = "its environment, whole: nothing is inherited, and without a `PATH` here the system's default is searched";
+        let env_doc =
+            "its environment, whole: nothing is inherited, and without a `PATH` here the system's default is searched";
         let env = reader.map("env", env_doc).default(BTreeMap::new()).identity();
         let inputs_doc = "files of the project that it reads; they lie in the scratch folder under the same paths";
         let inputs = reader.paths("inputs", inputs_doc).default(Vec::new()).check(inside).value();
-        let outputs_doc = "files that it writes, relative to the scratch folder; they are copied to the same paths in the project";
+        let outputs_doc =
+            "files that it writes, relative to the scratch folder; they are copied to the same paths in the project";
         let outputs = reader.paths("outputs", outputs_doc).default(Vec::new()).check(inside).value();
-        let from_doc = "stages whose outputs it reads: a command's lie under their paths, another kind's under `STAGE/OUTPUT`";
+        let from_doc =
+            "stages whose outputs it reads: a command's lie under their paths, another kind's under `STAGE/OUTPUT`";
         let from = reader.references_if_any("from", from_doc, &[]);
         let output_names = Identity::with_default(outputs.iter().map(|path| path.text.clone()).collect(), Vec::new());
         Arc::new(CommandParams { program, args, env, inputs, outputs, output_names, from })
@@ -88,7 +92,11 @@ impl Params for CommandParams {
     }
 
     fn files(&self) -> Vec<NamedFile> {
-        let named = |path: &Located| NamedFile { name: path.text.clone(), path: PathBuf::from(&path.text), origin: path.origin };
+        let named = |path: &Located| NamedFile {
+            name: path.text.clone(),
+            path: PathBuf::from(&path.text),
+            origin: path.origin,
+        };
         self.inputs.iter().map(named).collect()
     }
 
@@ -147,7 +155,8 @@ impl ActionKind for Execute {
         let outputs: Vec<String> = cx.param("outputs", Vec::new())?;
         let prepare = |path: &Path| {
             let folder = path.parent().unwrap_or(path);
-            fs::create_dir_all(folder).map_err(|error| Failure::Machine(format!("failed to create folder `{}`: {error}", folder.display())))
+            fs::create_dir_all(folder)
+                .map_err(|error| Failure::Machine(format!("failed to create folder `{}`: {error}", folder.display())))
         };
         prepare(&scratch.join("."))?;
         for name in cx.fingerprint().inputs.keys() {
@@ -177,7 +186,10 @@ impl ActionKind for Execute {
         for name in outputs {
             let path = scratch.join(&name);
             if !path.is_file() {
-                return Err(Failure::Work(format!("`{program}` did not write its output `{name}`{}", last_lines(&log))));
+                return Err(Failure::Work(format!(
+                    "`{program}` did not write its output `{name}`{}",
+                    last_lines(&log)
+                )));
             }
             produced.insert(name, Payload::Kept(store.put_file(&path)?));
         }

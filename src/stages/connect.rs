@@ -188,7 +188,8 @@ impl ConnectParams {
         }
         for (segment, ending) in bisection.ended() {
             let losses = losses(&lines[segment], *self.threshold);
-            let highest = losses.as_ref().ok().map(|losses| losses.iter().map(|&(_, loss)| loss).fold(f64::MIN, f64::max));
+            let highest =
+                losses.as_ref().ok().map(|losses| losses.iter().map(|&(_, loss)| loss).fold(f64::MIN, f64::max));
             let length = (segment.to - segment.from) as f64;
             for &(t, loss) in losses.iter().flatten() {
                 point(segment.from as f64 + t * length, loss, false);

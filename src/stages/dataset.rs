@@ -74,7 +74,10 @@ fn read_options(reader: &mut Reader<'_>) -> Identity<Options> {
             .optional()
             .value()
             .map(|n| n as usize),
-        seed: reader.count("seed", "of the order in which `subset` and the label shuffle take samples, and of `shapes`").default(0).value(),
+        seed: reader
+            .count("seed", "of the order in which `subset` and the label shuffle take samples, and of `shapes`")
+            .default(0)
+            .value(),
     };
     Identity::with_default(options, Options::default())
 }
@@ -83,10 +86,10 @@ fn read_options(reader: &mut Reader<'_>) -> Identity<Options> {
 fn files_of(source: &str, path: Option<&Located>) -> Vec<(String, PathBuf)> {
     let Some(path) = path else { return Vec::new() };
     if source == "digits" {
-        return vec![("digits".to_owned(), path.path())];
+        return vec![("digits".to_owned(), PathBuf::from(&path.text))];
     }
     let names = described(source, Shapes { train: 1, validation: 1, seed: 0 }).file_names();
-    names.iter().map(|name| ((*name).to_owned(), path.path().join(name))).collect()
+    names.iter().map(|name| ((*name).to_owned(), Path::new(&path.text).join(name))).collect()
 }
 
 fn described(source: &str, shapes: Shapes) -> data::Source {
@@ -108,7 +111,7 @@ impl Params for DatasetParams {
     }
 
     fn files(&self) -> Vec<NamedFile> {
-        let origin = self.path.as_ref().map(|path| path.origin);
+        let origin = self.path.as_ref().and_then(|path| path.origin);
         let named = |(name, path): &(String, PathBuf)| NamedFile { name: name.clone(), path: path.clone(), origin };
         self.files.iter().map(named).collect()
     }
@@ -161,4 +164,3 @@ fn shown(source: &Source) -> String {
         Source::Kept(output) => output.digest.short(),
     }
 }
-

@@ -98,15 +98,17 @@ pub struct Point {
 pub const STATES: [&str; 2] = ["train", "checkpoint"];
 /// Kinds that give states or minima.
 pub const POINTS: [&str; 4] = ["train", "checkpoint", "gd-project", "connectedness-bisect"];
-/// Kinds that give minima.
-pub const MINIMA: [&str; 2] = ["gd-project", "connectedness-bisect"];
 
 /// The states that a reference leads to: those of a training, or the training behind its minima.
 ///
 /// # Errors
 /// If their bytes are absent.
 pub fn states(cx: &StageContext<'_>, field: &str) -> Result<States, Failure> {
-    if cx.input(field).outputs.contains_key("states") { read(cx, field, "states") } else { Ok(minima(cx, field)?.states) }
+    if cx.input(field).outputs.contains_key("states") {
+        read(cx, field, "states")
+    } else {
+        Ok(minima(cx, field)?.states)
+    }
 }
 
 /// The minima that a reference leads to.

@@ -112,7 +112,10 @@ impl Kind for Plot {
         let spec = Spec {
             title: reader.text("title", "above the figure").optional().identity(),
             note: reader.text("note", "below the figure").optional().identity(),
-            width: reader.choice("width", "a journal's column, or two", &widths).default("double".to_owned()).identity(),
+            width: reader
+                .choice("width", "a journal's column, or two", &widths)
+                .default("double".to_owned())
+                .identity(),
             panel: reader.text("panel", "the matrix axis whose values have a panel each").optional().identity(),
             panels: reader.map("panels", panels_doc).default(BTreeMap::new()).identity(),
             inset: Identity::with_default(reader.table("inset", inset_doc, read_panel).optional().value(), None),
@@ -130,7 +133,11 @@ fn read_panel(reader: &mut Reader<'_>) -> PanelSpec {
     PanelSpec {
         x: reader.table("x", "the horizontal axis", read_axis).required().value(),
         y: reader.table("y", "the vertical axis", read_axis).required().value(),
-        layers: reader.tables("layers", "what is drawn, from the back to the front", read_layer).required().not_empty().value(),
+        layers: reader
+            .tables("layers", "what is drawn, from the back to the front", read_layer)
+            .required()
+            .not_empty()
+            .value(),
         marks: reader.tables("marks", "lines and spans with a name", read_mark).default(Vec::new()).value(),
     }
 }
@@ -274,7 +281,8 @@ impl ActionKind for Draw {
             panel.title = value.as_ref().map(|value| titles.get(value).unwrap_or(value).clone());
             if let Some(inset) = &inset {
                 let inner = drawn.panel(inset, value.as_deref(), "inset")?;
-                panel.inset = Some(Inset { panel: Box::new(inner), placement: Placement::Emptiest { width: 0.4, height: 0.36 } });
+                panel.inset =
+                    Some(Inset { panel: Box::new(inner), placement: Placement::Emptiest { width: 0.4, height: 0.36 } });
             }
             panels.push(panel);
         }
@@ -356,7 +364,8 @@ impl Drawn {
 
     fn series(&self, layer: &LayerSpec, given: &Given) -> Result<Series, Failure> {
         let table = &self.tables[&given.input];
-        let named = |error: crate::plot::table::Error| Failure::Work(format!("the table of `{}`: {error}", layer.label));
+        let named =
+            |error: crate::plot::table::Error| Failure::Work(format!("the table of `{}`: {error}", layer.label));
         let (x, y) = (table.numbers(&layer.x).map_err(named)?, table.numbers(&layer.y).map_err(named)?);
         let error = layer.error.as_ref().map(|column| table.numbers(column)).transpose().map_err(named)?;
         let kept = rows(table, layer)?;
@@ -392,7 +401,8 @@ impl Drawn {
 fn rows(table: &Table, layer: &LayerSpec) -> Result<Vec<usize>, Failure> {
     let Some((column, text)) = &layer.only else { return Ok((0..table.rows.len()).collect()) };
     let place = table.columns.iter().position(|known| known.name == *column);
-    let place = place.ok_or_else(|| Failure::Work(format!("the table of `{}` has no column `{column}`", layer.label)))?;
+    let place =
+        place.ok_or_else(|| Failure::Work(format!("the table of `{}` has no column `{column}`", layer.label)))?;
     let kept = |&i: &usize| matches!(&table.rows[i][place], Cell::Text(cell) if cell == text);
     Ok((0..table.rows.len()).filter(kept).collect())
 }

@@ -84,14 +84,23 @@ impl DescentParams {
             until: reader.choice("until", until_doc, &untils).default("loss".to_owned()).identity(),
             until_loss: reader.float("until_loss", "target of the excess loss").default(0.005).positive().identity(),
             lr: reader.float("lr", "learning rate, where it is not the training's").positive().optional().value(),
-            momentum: reader.float("momentum", "momentum, where it is not the training's").at_least(0).below(1).optional().value(),
+            momentum: reader
+                .float("momentum", "momentum, where it is not the training's")
+                .at_least(0)
+                .below(1)
+                .optional()
+                .value(),
             max_steps: reader
                 .count("max_steps", "cap on the steps of a descent, rounded up to blocks of 250")
                 .default(20_000)
                 .at_least(1)
                 .horizon(),
             on_cap: reader
-                .choice("on_cap", "`list`: a descent that hits its cap is a listed result; `fail`: the stage fails", &on_cap)
+                .choice(
+                    "on_cap",
+                    "`list`: a descent that hits its cap is a listed result; `fail`: the stage fails",
+                    &on_cap,
+                )
                 .default("list".to_owned())
                 .identity(),
             device: setting::read_device(reader),
@@ -137,11 +146,11 @@ impl Work for ProjectParams {
         let states = index::states(cx, "from")?;
         let first = self.first.0 as f64;
         let late = |state: &&State| states.epoch_of(state.iteration) >= first;
-        let chosen: Vec<State> =
-            states.chosen.iter().filter(late).step_by(self.every.0 as usize).cloned().collect();
+        let chosen: Vec<State> = states.chosen.iter().filter(late).step_by(self.every.0 as usize).cloned().collect();
         let target = self.target(cx, &states)?;
         let descent = self.descent.ingredients(&states, target);
-        let projector = Projector { setting: states.setting.clone(), descent: descent.clone(), max_steps: *self.descent.max_steps };
+        let projector =
+            Projector { setting: states.setting.clone(), descent: descent.clone(), max_steps: *self.descent.max_steps };
         cx.expect(chosen.len() as u64, "states");
         let points = cx.each(chosen, |state| {
             let minimum = projector.project(cx, &states, &state)?;
@@ -174,14 +183,17 @@ impl ProjectParams {
 }
 
 /// Descents that hit their cap are listed one by one, never dropped.
-fn report_caps(cx: &StageContext<'_>, minima: &Minima, fail: bool) -> Result<(), Failure> {
+pub fn report_caps(cx: &StageContext<'_>, minima: &Minima, fail: bool) -> Result<(), Failure> {
     let capped: Vec<String> = minima
         .points
         .iter()
         .filter(|point| !point.reached)
         .map(|point| {
             let epoch = minima.states.epoch_of(point.iteration);
-            format!("iteration {} (epoch {epoch:.2}): loss {:.4} after {} steps", point.iteration, point.loss, point.steps)
+            format!(
+                "iteration {} (epoch {epoch:.2}): loss {:.4} after {} steps",
+                point.iteration, point.loss, point.steps
+            )
         })
         .collect();
     if capped.is_empty() {
@@ -197,7 +209,8 @@ fn report_caps(cx: &StageContext<'_>, minima: &Minima, fail: bool) -> Result<(),
 
 /// The table of some minima.
 pub fn table(minima: &Minima) -> Table {
-    let columns = [("epoch", ""), ("iteration", ""), ("steps", ""), ("loss", "nats"), ("distance", ""), ("reached", "")];
+    let columns =
+        [("epoch", ""), ("iteration", ""), ("steps", ""), ("loss", "nats"), ("distance", ""), ("reached", "")];
     let mut table = tables::table(&columns);
     for point in &minima.points {
         table.rows.push(vec![

@@ -42,23 +42,44 @@ impl RecipeParams {
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let named = |names: [&'static str; 2]| names.map(|name| (name, name.to_owned()));
         let noise_doc = "`sgd`: each iteration sees a batch; `none`: gradient descent, as many iterations an epoch";
-        let labels_doc = "`soft`: the smoothed targets; `sampled`: at each visit one class drawn from them, which keeps the noise";
+        let labels_doc =
+            "`soft`: the smoothed targets; `sampled`: at each visit one class drawn from them, which keeps the noise";
         let samplings = [("reshuffled", Sampling::Reshuffled), ("iid", Sampling::Iid)];
         let params = Self {
             lr: reader.float("lr", "learning rate").default(LR).positive().identity(),
-            momentum: reader.float("momentum", "share of the buffer that stays").default(0.0).at_least(0).below(1).identity(),
-            dampening: reader.float("dampening", "share of the gradient kept from the buffer").default(0.0).at_least(0).at_most(1).identity(),
-            weight_decay: reader.float("weight_decay", "gradient of the L2 penalty per θ").default(0.0).at_least(0).identity(),
+            momentum: reader
+                .float("momentum", "share of the buffer that stays")
+                .default(0.0)
+                .at_least(0)
+                .below(1)
+                .identity(),
+            dampening: reader
+                .float("dampening", "share of the gradient kept from the buffer")
+                .default(0.0)
+                .at_least(0)
+                .at_most(1)
+                .identity(),
+            weight_decay: reader
+                .float("weight_decay", "gradient of the L2 penalty per θ")
+                .default(0.0)
+                .at_least(0)
+                .identity(),
             nesterov: reader.flag("nesterov", "Nesterov's look-ahead").default(false).identity(),
             schedule: read_schedule(reader),
             batch: reader.count("batch", "samples in a batch").default(BATCH).at_least(1).identity(),
             noise: reader.choice("noise", noise_doc, &named(["sgd", "none"])).default("sgd".to_owned()).identity(),
-            labels: reader.choice("labels", labels_doc, &named(["soft", "sampled"])).default("soft".to_owned()).identity(),
+            labels: reader
+                .choice("labels", labels_doc, &named(["soft", "sampled"]))
+                .default("soft".to_owned())
+                .identity(),
             sampling: reader
                 .choice("sampling", "`reshuffled`: each sample once an epoch; `iid`: independent draws", &samplings)
                 .default(Sampling::Reshuffled)
                 .identity(),
-            seed: reader.count("seed", "of the initial point, the batches and the labels drawn").default(SEED).identity(),
+            seed: reader
+                .count("seed", "of the initial point, the batches and the labels drawn")
+                .default(SEED)
+                .identity(),
         };
         if *params.noise == "none" && *params.labels == "sampled" {
             reader.problem("labels", "labels are sampled for batches: with `noise = \"none\"` they are soft");
@@ -177,7 +198,8 @@ pub fn state_at(cx: &StageContext<'_>, states: &States, iteration: u64) -> Resul
         None => (u64::MAX, 0),
     };
     let last = first + (states.epochs.len() as u64 - 1) * states.iterations_per_epoch;
-    let beyond = || Failure::Work(format!("iteration {iteration} is not in the training, which goes from {first} to {last}"));
+    let beyond =
+        || Failure::Work(format!("iteration {iteration} is not in the training, which goes from {first} to {last}"));
     let before = usize::try_from(epoch).ok().and_then(|epoch| states.epochs.get(epoch)).ok_or_else(beyond)?;
     if offset == 0 {
         return Ok(before.clone());

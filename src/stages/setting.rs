@@ -10,10 +10,10 @@ use crate::execute::{Action, ActionContext, Device, Failure};
 use crate::key::{Execution, Identity, Ingredients, Output, Walk};
 use crate::manifest::Reader;
 use crate::ml::data::Dataset;
+use crate::ml::loss::Loss;
 use crate::ml::models::{Activation, Architecture};
 use crate::ml::objective::{Objective, Placement};
 use crate::ml::params::{Theta, decode_flat};
-use crate::ml::loss::Loss;
 
 /// Samples in a chunk of the fixed partition, where the manifest does not say.
 pub const CHUNK: u64 = 500;
@@ -75,10 +75,11 @@ impl SettingParams {
 
 fn read_dtype(reader: &mut Reader<'_>) -> Identity<String> {
     let choices = [("f32", "f32".to_owned()), ("f64", "f64".to_owned())];
-    reader.choice("dtype", "element type of tensors", &choices).default(DTYPE).identity()
+    reader.choice("dtype", "element type of tensors", &choices).default(DTYPE.to_owned()).identity()
 }
 
-const CHUNK_DOC: &str = "samples in a chunk of the fixed partition over which the loss is taken; batch norm sees one chunk at a time";
+const CHUNK_DOC: &str =
+    "samples in a chunk of the fixed partition over which the loss is taken; batch norm sees one chunk at a time";
 
 /// The field `device` of every kind that computes.
 pub fn read_device(reader: &mut Reader<'_>) -> Execution<String> {
@@ -128,12 +129,13 @@ fn read_activation(reader: &mut Reader<'_>) -> Activation {
 
 fn read_loss(reader: &mut Reader<'_>) -> Identity<Loss> {
     let names = ["cross-entropy", "squared-error"];
-    let doc = "what is minimised: smoothed cross-entropy as its excess over the least it can be, or half the squared error";
+    let doc =
+        "what is minimised: smoothed cross-entropy as its excess over the least it can be, or half the squared error";
     let loss = reader.variant_or("loss", doc, (&names, "cross-entropy"), |name, reader| match name {
         "squared-error" => Loss::SquaredError,
         _ => {
             let field = reader.float("smoothing", "ε of the smoothed targets ε/K + (1 − ε)·onehot").default(SMOOTHING);
-            Loss::SmoothedCrossEntropy { smoothing: field.between(0.0, 0.999).value() }
+            Loss::SmoothedCrossEntropy { smoothing: field.at_least(0).below(1).value() }
         }
     });
     Identity::with_default(loss, LOSS)

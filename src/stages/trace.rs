@@ -14,7 +14,7 @@ use super::train::{json, summary};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Place, Produced, StageContext, Work};
 use crate::key::{Execution, Horizon, Identity, Outputs, Walk};
 use crate::manifest::{Kind, Params, Reader};
-use crate::ml::curvature::{Estimate, probes};
+use crate::ml::curvature::trace::{Estimate, probes};
 use crate::ml::rng::Stream;
 use crate::plot::{Cell, Table};
 

@@ -68,7 +68,8 @@ impl Kind for Train {
 
     fn forecast(&self, params: &dyn Params, inputs: &Inputs, records: &dyn Records) -> Forecast {
         let params: &TrainParams = params.of();
-        let (false, Some(data)) = (params.starts_elsewhere, inputs.get("data").and_then(|inputs| inputs.first())) else {
+        let (false, Some(data)) = (params.starts_elsewhere, inputs.get("data").and_then(|inputs| inputs.first()))
+        else {
             return Forecast::unknown();
         };
         params.walk_epochs(&data.outputs["train"], records)
@@ -104,7 +105,8 @@ impl TrainParams {
         }
         let to_run = self.epochs.0 - reused;
         let each = if reused > 0 { seconds / reused as f64 } else { 0.0 };
-        let count = Count { reused, to_run, at_least: false, seconds_reused: seconds, seconds_to_spend: each * to_run as f64 };
+        let count =
+            Count { reused, to_run, at_least: false, seconds_reused: seconds, seconds_to_spend: each * to_run as f64 };
         forecast.actions.insert("epoch".to_owned(), count);
         forecast
     }
@@ -133,7 +135,8 @@ fn state_of(record: &Record, iteration: u64) -> State {
 impl Work for TrainParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
         let data = &cx.input("data").outputs;
-        let recipe = Recipe { setting: self.setting.on(&data["train"], cx.backend()), training: self.recipe.ingredients() };
+        let recipe =
+            Recipe { setting: self.setting.on(&data["train"], cx.backend()), training: self.recipe.ingredients() };
         cx.expect(self.epochs.0, "epochs");
         let mut epochs = vec![self.first(cx, &recipe)?];
         let iterations_per_epoch = recipe.iterations_per_epoch(samples(cx, &data["train"])?)?;
@@ -162,9 +165,8 @@ impl Work for TrainParams {
 
 /// How many samples an encoded data set has; read once a stage, not once an action.
 fn samples(cx: &StageContext<'_>, data: &Output) -> Result<usize, Failure> {
-    let set = cx.engine().memo().get(&data.digest.to_string(), || {
-        Ok(crate::ml::data::Dataset::decode(&cx.read(data)?)?)
-    })?;
+    let set =
+        cx.engine().memo().get(&data.digest.to_string(), || Ok(crate::ml::data::Dataset::decode(&cx.read(data)?)?))?;
     Ok(set.len())
 }
 

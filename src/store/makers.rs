@@ -54,6 +54,14 @@ impl Store {
         }
     }
 
+    /// The keys of all records whose hexadecimal digits begin so, in order.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn records_beginning(&self, digits: &str) -> Result<Vec<Key>, Error> {
+        Ok(self.keys()?.into_iter().filter(|key| key.to_string().starts_with(digits)).collect())
+    }
+
     /// The keys of all records, in order, whether they are whole or not.
     pub(super) fn keys(&self) -> Result<Vec<Key>, Error> {
         let mut keys = BTreeSet::new();

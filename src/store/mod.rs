@@ -67,7 +67,7 @@ pub use cache::{Alone, Store, Workspace};
 pub use disk::{Disk, RealDisk};
 pub use error::Error;
 pub use gc::{GcItem, GcOptions, GcPlan, GcSort};
-pub use hints::{Hint};
+pub use hints::Hint;
 pub use lock::Held;
 pub use reserve::{Lookup, Remade, Reservation};
 pub use roots::Root;

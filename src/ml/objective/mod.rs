@@ -99,6 +99,7 @@ pub struct Objective {
     model: Arc<dyn Model>,
     loss: Loss,
     samples: Samples,
+    classes: usize,
     placement: Placement,
 }
 
@@ -114,12 +115,17 @@ impl Objective {
             return Err(Error::Setting(format!("models are computed in `f32` or `f64`, not `{dtype}`")));
         }
         let samples = Samples::new(data, chunk, &placement)?;
-        Ok(Self { model, loss, samples, placement })
+        Ok(Self { model, loss, samples, classes: data.classes, placement })
     }
 
     /// The model.
     pub fn model(&self) -> &Arc<dyn Model> {
         &self.model
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
     }
 
     /// The loss.

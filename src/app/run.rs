@@ -1,0 +1,151 @@
+//! `thalweg run`.
+
+use std::sync::Arc;
+use std::time::Instant;
+use std::{io, thread};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::project::Project;
+use super::world::Here;
+use super::{Exit, Problem, Streams, results};
+use crate::cli::{Events, RunArgs};
+use crate::event::{Event, Sink};
+use crate::execute::{Cancel, Devices, Engine, Work};
+use crate::plan::Graph;
+use crate::report::{Fan, JsonLines, Lines, Live, Manner, Summary, Tally};
+use crate::schedule::{Outcome, Pool, Schedule, State};
+use crate::store::{RealDisk, Store};
+use crate::{event, stages};
+
+/// Runs whatever is stale.
+///
+/// # Errors
+/// What kept it from beginning; what goes wrong later is told by events and by the exit code.
+pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
+    let start = Instant::now();
+    let project = Project::open(&args.study)?;
+    let wanted = wanted(&project, &args.stages)?;
+    let cancel = listen_for_signals()?;
+    let (tally, live, events) = reporters(args, streams);
+    let jobs = args.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)).max(1);
+    let store = Arc::new(Store::open(&project.cache, Arc::new(RealDisk), Arc::clone(&events))?);
+    let (study, profile) = (&project.study.name, &project.study.profile);
+    events.emit(Event::RunStarted { study: study.clone(), profile: profile.clone(), stages: wanted.len(), jobs });
+    let pool: Arc<dyn Devices> = Arc::new(Pool::cpu(jobs));
+    let executable = std::env::current_exe().unwrap_or_else(|_| "thalweg".into());
+    let places = (project.root.clone(), executable);
+    let engine =
+        Engine::new(Arc::clone(&store), &stages::actions(), pool, (Arc::clone(&events), cancel.clone()), places);
+    let last = store.read_root(study, profile)?.unwrap_or_default();
+    let here = Here { store: &store, last, root: project.root.clone(), device: args.study.device.clone() };
+    let works = works(&project);
+    let whole = wanted.len() == project.study.instances.len();
+    let schedule = Schedule::new((&project.study, &works), wanted, &engine, &here, jobs);
+    let mut outcome = schedule.run();
+    let written = results::write(&project, &schedule, (&works, &engine), &mut outcome, &tally);
+    let seconds = start.elapsed().as_secs_f64();
+    emit_end(&*events, &outcome, &tally, seconds);
+    if let Some(live) = live {
+        live.finish();
+    }
+    remember(&store, &project, &outcome, whole)?;
+    let written = written.and_then(|()| results::write_run(&project, &schedule, &outcome, &tally.counts()));
+    store.flush()?;
+    let counts = tally.counts();
+    let folder = project.results_of_study();
+    write!(streams.err, "{}", Summary { counts: &counts, results: Some(&folder), colour: streams.coloured })?;
+    if let Err(failure) = written {
+        return Err(Problem::from(failure));
+    }
+    Ok(exit(&outcome, &counts))
+}
+
+/// The instances that the words of the command line lead to, and all that they need.
+pub fn wanted(project: &Project, words: &[String]) -> Result<Vec<usize>, Problem> {
+    let mut named = Vec::new();
+    for word in words {
+        let found = project.study.matching(word);
+        named.extend(found.map_err(|diagnostics| Problem::Usage(diagnostics.into_reports()))?);
+    }
+    let graph = Graph::new(&project.study);
+    Ok(if words.is_empty() { graph.all() } else { graph.with_all_above(&named) })
+}
+
+/// The work of every instance.
+pub fn works(project: &Project) -> Vec<Arc<dyn Work>> {
+    project.study.instances.iter().map(|instance| stages::work(instance.kind.name(), &instance.params)).collect()
+}
+
+/// The first signal asks the run to stop; a second one ends the program at once.
+fn listen_for_signals() -> Result<Cancel, Problem> {
+    let cancel = Cancel::new();
+    for signal in [SIGINT, SIGTERM] {
+        // The order matters: at the first signal the flag is still down when the first of the two looks at it.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, cancel.flag())
+            .and_then(|_| signal_hook::flag::register(signal, cancel.flag()))
+            .map_err(|error| Problem::Machine(format!("failed to listen for signals: {error}")))?;
+    }
+    Ok(cancel)
+}
+
+/// Who hears of a run: the tally, the terminal or its lines, and whoever reads the standard output.
+fn reporters(args: &RunArgs, streams: &Streams<'_>) -> (Arc<Tally>, Option<Arc<Live>>, Arc<dyn event::Sink>) {
+    let tally = Arc::new(Tally::new());
+    let manner = Manner { colour: streams.coloured, verbose: args.verbose };
+    let mut sinks: Vec<Arc<dyn Sink>> = vec![tally.clone()];
+    let live = streams.terminal.then(|| Arc::new(Live::stderr(manner)));
+    match &live {
+        Some(live) => sinks.push(live.clone()),
+        None => sinks.push(Arc::new(Lines::new(io::stderr(), manner))),
+    }
+    if args.events == Some(Events::Jsonl) {
+        sinks.push(Arc::new(JsonLines::new(io::stdout())));
+    }
+    (tally, live, Arc::new(Fan::new(sinks)))
+}
+
+fn emit_end(events: &dyn Sink, outcome: &Outcome, tally: &Tally, seconds: f64) {
+    let count = |state| outcome.stages.iter().filter(|ended| ended.state == state).count();
+    let ran = outcome.stages.iter().filter(|ended| ended.ran).count();
+    events.emit(Event::RunFinished {
+        seconds,
+        fresh: count(State::Done) - ran,
+        ran,
+        failed: count(State::Failed),
+        skipped: count(State::Skipped),
+        actions: tally.counts().all_actions().ran,
+        interrupted: outcome.interrupted,
+    });
+}
+
+/// Notes what this run reaches; a run of the whole study forgets instances that it no longer has.
+fn remember(store: &Store, project: &Project, outcome: &Outcome, whole: bool) -> Result<(), Problem> {
+    let (study, profile) = (&project.study.name, &project.study.profile);
+    store.update_root(study, profile, |root| {
+        if whole {
+            root.stages.retain(|name, _| project.study.instance(name).is_some());
+        }
+        for ended in &outcome.stages {
+            if let Some(key) = ended.key {
+                root.stages.insert(project.study.instances[ended.instance].name.clone(), key);
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Where several apply, the order is 130, 4, 1, 3.
+fn exit(outcome: &Outcome, counts: &crate::report::Counts) -> Exit {
+    if outcome.interrupted {
+        Exit::Interrupted
+    } else if outcome.machine.is_some() {
+        Exit::Machine
+    } else if outcome.failed() {
+        Exit::StageFailed
+    } else if counts.claims_that("fails").is_empty() {
+        Exit::Done
+    } else {
+        Exit::ClaimFails
+    }
+}
