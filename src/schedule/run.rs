@@ -202,7 +202,7 @@ impl<'a> Schedule<'a> {
             }
             Resolved::Stale { fingerprint, backend } => {
                 let reasons = Reason::find(self.study, i, &fingerprint, self.world);
-                let reason = reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                let reason = in_brief(&reasons);
                 Some(Queued { place, fingerprint, backend, inputs, reason })
             }
         }
@@ -312,6 +312,16 @@ impl Ended {
         let outputs = Outputs::new();
         Self { instance, state: State::Wanted, ran: false, key: None, reason: String::new(), outputs }
     }
+}
+
+/// The first reasons in words; `explain` has them all.
+fn in_brief(reasons: &[Reason]) -> String {
+    const SHOWN: usize = 3;
+    let mut words: Vec<String> = reasons.iter().take(SHOWN).map(ToString::to_string).collect();
+    if reasons.len() > SHOWN {
+        words.push(format!("and {} more", reasons.len() - SHOWN));
+    }
+    words.join("; ")
 }
 
 /// What a panic said; it names the invariant.
