@@ -43,7 +43,7 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let whole = wanted.len() == project.study.instances.len();
     let schedule = Schedule::new((&project.study, &works), wanted, &engine, &here, jobs);
     let mut outcome = schedule.run();
-    let written = results::write(&project, &schedule, (&works, &engine), &mut outcome, &tally);
+    let written = results::write(&project, &schedule, (&works, &engine), &here, &mut outcome);
     let seconds = start.elapsed().as_secs_f64();
     emit_end(&*events, &outcome, &tally, seconds);
     if let Some(live) = live {
