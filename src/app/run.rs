@@ -54,7 +54,7 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     store.flush()?;
     let counts = tally.counts();
     let folder = project.results_of_study();
-    write!(streams.err, "{}", Summary { counts: &counts, results: Some(&folder), colour: streams.coloured })?;
+    writeln!(streams.err, "{}", Summary { counts: &counts, results: Some(&folder), colour: streams.coloured })?;
     if let Err(failure) = written {
         return Err(Problem::from(failure));
     }
