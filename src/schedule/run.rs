@@ -94,6 +94,9 @@ impl<'a> Schedule<'a> {
     }
 
     /// Runs it to its end.
+    ///
+    /// # Panics
+    /// On a broken invariant of the scheduler, which is a bug.
     pub fn run(&self) -> Outcome {
         let mut ready = Ready::new(&Graph::new(self.study).above(&self.wanted));
         let mut ended: Vec<Ended> = self.wanted.iter().map(|&instance| Ended::not_yet(instance)).collect();
@@ -104,7 +107,7 @@ impl<'a> Schedule<'a> {
         std::thread::scope(|scope| {
             loop {
                 let going_on = !self.engine.cancel().raised() && outcome.machine.is_none();
-                while going_on && let Some(place) = ready.next() {
+                while going_on && let Some(place) = ready.pop() {
                     match self.look_up(place) {
                         None => drop(ready.set(place, State::Done)),
                         Some(queued) => {
@@ -244,6 +247,9 @@ impl<'a> Schedule<'a> {
     ///
     /// # Errors
     /// If it cannot be done, or gives other bytes.
+    ///
+    /// # Panics
+    /// Never: only stages that are done are asked.
     pub fn make_again(&self, output: &Output) -> Result<(), Failure> {
         match self.engine.ensure(&Source::Kept(output.clone())) {
             Err(Failure::Absent(_)) => {}

@@ -304,7 +304,7 @@ fn log_trace_fall(claim: String, arms: &[Arm], controls: &[Arm], alpha: f64) -> 
     let mut detail =
         format!("log T falls by {:.3}{less}, which is {:.1} %", -mean_fall, 100.0 * libm::expm1(mean_fall));
     let test = if arms.len() > 1 {
-        one_sample(&falls, 0.0, Alternative::Less).ok().map(|test| (test.t, test.df, test.p, "trajectories"))
+        one_sample(&falls, 0.0, Alternative::Less).ok().map(|test| (test.t, test.df, test.p, ""))
     } else {
         let errors = [arms.first(), controls.first()].into_iter().flatten().map(|arm| arm.probe_stderr);
         let variance: Option<f64> = errors.map(|stderr| stderr.map(|stderr| stderr * stderr)).sum();
@@ -314,27 +314,18 @@ fn log_trace_fall(claim: String, arms: &[Arm], controls: &[Arm], alpha: f64) -> 
             (t, df, student_t_cdf(t, df), "probes of one trajectory: probe error only")
         })
     };
-    let verdict = match test {
-        Some((t, df, p, over)) => {
-            numbers.extend([("t".to_owned(), t), ("df".to_owned(), df), ("p".to_owned(), p)]);
-            let _ = write!(
-                detail,
-                " (one-sided t-test over {}: t = {t:.2}, {df} degrees of freedom, p = {p:.2e})",
-                match over {
-                    "trajectories" => format!("{} trajectories", arms.len()),
-                    other => other.to_owned(),
-                }
-            );
-            match p {
-                p if p < alpha => Verdict::Holds,
-                p if 1.0 - p < alpha => Verdict::Fails,
-                _ => Verdict::Undecided,
-            }
+    let verdict = if let Some((t, df, p, over)) = test {
+        numbers.extend([("t".to_owned(), t), ("df".to_owned(), df), ("p".to_owned(), p)]);
+        let over = if over.is_empty() { format!("{} trajectories", arms.len()) } else { over.to_owned() };
+        let _ = write!(detail, " (one-sided t-test over {over}: t = {t:.2}, {df} degrees of freedom, p = {p:.2e})");
+        match p {
+            p if p < alpha => Verdict::Holds,
+            p if 1.0 - p < alpha => Verdict::Fails,
+            _ => Verdict::Undecided,
         }
-        None => {
-            detail.push_str(" (without spread, so no test is possible)");
-            Verdict::Undecided
-        }
+    } else {
+        detail.push_str(" (without spread, so no test is possible)");
+        Verdict::Undecided
     };
     for (n, (arm, fall)) in arms.iter().zip(&falls).enumerate() {
         let name = arm.labels.iter().map(|(axis, value)| format!("{axis}={value}")).collect::<Vec<_>>().join(",");
