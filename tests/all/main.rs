@@ -1,3 +1,4 @@
 //! Whole behaviour, through the binary.
 
 mod guard;
+mod science;
