@@ -16,8 +16,10 @@ fn without_blobs(remove: impl Fn(&Lab)) {
     let more = lab.run(&["stage.trace.probes=6"]);
     whole.run(&["stage.trace.probes=6"]);
     assert_eq!(more.ran(), counts(&[("probe", 14), ("plot", 1)]));
-    // The probes need the points, these the states that were projected, and those the data; nothing else is made again.
-    assert_eq!(more.remade(), counts(&[("decode", 1), ("init", 1), ("epoch", 6), ("descent", 7)]));
+    // The probes need the points, these the states that were projected, and those the data; the lists of points and of states are their
+    // stages' own. Nothing else is made again.
+    let needed = [("decode", 1), ("init", 1), ("epoch", 6), ("train", 1), ("descent", 7), ("gd-project", 1)];
+    assert_eq!(more.remade(), counts(&needed));
     assert_eq!(differing(&lab.results(), &whole.results()), Vec::<String>::new());
 }
 
@@ -68,4 +70,33 @@ fn a_damaged_state_is_set_aside_and_made_again() {
     assert_eq!(ran.remade(), counts(&[("descent", 1)]));
     assert_eq!(ran.events.iter().filter(|event| event["event"] == "quarantined").count(), 1);
     assert_eq!(fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn tables_of_many_stages_are_made_again_for_one_figure() {
+    let manifest = r#"
+study = "many"
+stage.data = { kind = "dataset", subset = 200 }
+
+[stage.train]
+kind = "train"
+data = "data"
+model = { architecture = "mlp", hidden = [2] }
+batch = 200
+epochs = 40
+matrix = { seed = [0, 1, 2, 3, 4, 5, 6] }
+
+[stage.figure]
+kind = "plot"
+x = { label = "epoch" }
+y = { label = "loss" }
+layers = [{ from = "train", x = "epoch", y = "training_loss" }]
+"#;
+    let lab = Lab::new(manifest);
+    lab.run(&[]);
+    assert!(lab.result("train.seed=0.csv").len() > 3000, "a blob, not inline");
+    fs::remove_dir_all(lab.path("cache/blobs")).unwrap();
+    let ran = lab.run(&["stage.figure.title=many"]);
+    assert_eq!(ran.ran(), counts(&[("plot", 1)]));
+    assert_eq!(ran.remade()["train"], 7);
 }

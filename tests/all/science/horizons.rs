@@ -74,10 +74,10 @@ fn a_descent_that_hit_its_cap_is_where_a_lower_target_goes_on() {
 
 #[test]
 fn threads_and_jobs_change_no_byte() {
-    let manifest = TINY
-        .replace("{ architecture = \"mlp\", hidden = [8] }", "{ architecture = \"convnet\", channels = [2, 2, 4, 4] }");
-    let manifest = manifest.replace("epochs = 6", "epochs = 3").replace("until_loss = 0.3", "until_loss = 1.2");
-    let manifest = manifest.replace("threshold = 0.35", "threshold = 1.3");
+    let network = "{ architecture = \"convnet\", channels = [4, 4, 8, 8], activation = \"tanh\" }";
+    let manifest =
+        TINY.replace("{ architecture = \"mlp\", hidden = [8] }", network).replace("epochs = 6", "epochs = 2");
+    let manifest = manifest.replace("until_loss = 0.3", "until_loss = 1.7\nmax_steps = 250").replace("0.35", "2");
     for manifest in [&manifest, TINY] {
         let mut all = Vec::new();
         for (threads, jobs) in [("1", "--jobs 1"), ("2", "--jobs 1"), ("1", "--jobs 4"), ("2", "--jobs 4")] {

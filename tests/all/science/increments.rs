@@ -208,7 +208,7 @@ layers = [
     lab.write(&format!("{names}{}", another.replace("from = \"train\"", "from = \"network\"")));
     let ran = lab.run(&[]);
     assert_eq!(ran.ran(), counts(&[("plot", 1)]));
-    assert_eq!(ran.in_state("fresh"), ["connect", "data", "network", "project"]);
+    assert_eq!(ran.in_state("ran"), ["lines"]);
 }
 
 #[test]

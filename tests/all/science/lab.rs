@@ -118,11 +118,14 @@ impl Lab {
         output.stdout
     }
 
-    /// Runs the study with some fields set, whatever comes of it.
+    /// Runs the study, whatever comes of it. A word with a `=` sets a field; others are arguments.
     pub fn try_run(&self, sets: &[&str]) -> Ran {
         let mut args = vec!["run", "study.toml", "--events", "jsonl"];
         for set in sets {
-            if set.starts_with("--") { args.extend(set.split(' ')) } else { args.extend(["--set", *set]) }
+            match set.starts_with("--") || !set.contains('=') {
+                true => args.extend(set.split(' ')),
+                false => args.extend(["--set", *set]),
+            }
         }
         let study = self.study();
         let report = self.path(&format!("results/{study}/run.json"));
@@ -137,7 +140,7 @@ impl Lab {
         }
     }
 
-    /// Runs the study with some fields set; it must succeed.
+    /// As [`try_run`](Self::try_run); it must succeed.
     pub fn run(&self, sets: &[&str]) -> Ran {
         let ran = self.try_run(sets);
         assert_eq!(ran.code, 0, "{}", ran.words);

@@ -17,7 +17,7 @@ const FORMS: [(&str, &str); 12] = [
     ("iid", "sampling = \"iid\""),
     ("sampled", "labels = \"sampled\""),
     ("squared", "loss = \"squared-error\""),
-    ("double", "dtype = \"f64\"\nmomentum = 0.9\nlabels = \"sampled\""),
+    ("double", "dtype = \"f64\"\nlabels = \"sampled\"\nnesterov = true\nmomentum = 0.9"),
     ("descent", "noise = \"none\"\nmomentum = 0.9"),
 ];
 
@@ -69,8 +69,9 @@ fn replaying_all_iterations_of_an_epoch_gives_the_stored_state() {
     use thalweg::ml::objective::NoInterrupt;
     use thalweg::ml::params::encode_flat;
 
-    let lab = Lab::new(&forms());
-    lab.run(&["stage.sampled.momentum=0.9"]);
+    let plain = "epochs = 4\nlabels = \"sampled\"";
+    let lab = Lab::new(&forms().replace(plain, &format!("{plain}\nmomentum = 0.9")));
+    lab.run(&["at-sampled"]);
     let states = lab.output("sampled", "states");
     let (objective, theta_of) = super::oracles::objective_of(&lab, &states);
     let training = Training {
