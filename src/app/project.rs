@@ -72,23 +72,25 @@ fn missing_files(study: &Study, root: &Path) -> Vec<miette::Report> {
         instance.params.places().into_iter().map(|place| place.path).collect()
     };
     let mut problems = Vec::new();
-    let mut asked = Vec::new();
+    let mut told = Vec::new();
     for instance in &study.instances {
         for file in instance.params.files() {
-            if asked.contains(&(file.path.clone(), file.origin)) {
+            // One word in the manifest may name several files, and several instances may share it: it is told once.
+            if told.contains(&file.origin) {
                 continue;
             }
-            asked.push((file.path.clone(), file.origin));
             let (path, origin) = (file.path.display(), file.origin.unwrap_or(instance.origin));
             if let Some(maker) = study.instances.iter().find(|maker| places(maker).contains(&file.path)) {
                 let message = format!("`{path}` is made by stage `{}`", maker.stage);
                 let help =
                     format!("take it from there: `from = \"{}\"` in place of naming it as an input", maker.stage);
                 problems.push(Diagnostic::new(origin, message, "named as an input of the user's").help(help));
+                told.push(file.origin);
             } else if !root.join(&file.path).is_file() {
                 let message = format!("stage `{}` names a file that is not there: `{path}`", instance.name);
                 let help = format!("looked at `{}`", root.join(&file.path).display());
                 problems.push(Diagnostic::new(origin, message, "no such file").help(help));
+                told.push(file.origin);
             }
         }
     }

@@ -10,7 +10,8 @@ use super::Problem;
 use super::project::Project;
 use crate::event::Event;
 use crate::execute::{Engine, Failure, Place, Work};
-use crate::report::{Counts, Tally};
+use crate::plan::World;
+use crate::report::Counts;
 use crate::schedule::{Ended, Outcome, Schedule, State};
 
 impl From<Failure> for Problem {
@@ -22,8 +23,8 @@ impl From<Failure> for Problem {
     }
 }
 
-/// Copies out what is meant for people, and tells the claims. A stage that was fresh and whose files had to be written again is noted as
-/// restored.
+/// Copies out what is meant for people, and tells the claims. A stage that this study had already, as `here` remembers, and whose files had
+/// to be written again, is noted as restored.
 ///
 /// # Errors
 /// If a file cannot be written, or bytes that are gone cannot be made again.
@@ -31,8 +32,8 @@ pub fn write(
     project: &Project,
     schedule: &Schedule<'_>,
     (works, engine): (&[Arc<dyn Work>], &Engine),
+    here: &dyn World,
     outcome: &mut Outcome,
-    tally: &Tally,
 ) -> Result<(), Failure> {
     let waiting = || ();
     let _held = engine.store().lock_study(&project.study.name, &|| engine.cancel().raised(), &waiting)?;
@@ -41,6 +42,7 @@ pub fn write(
             continue;
         }
         let instance = &project.study.instances[ended.instance];
+        let had = here.last(&instance.name) == ended.key;
         let mut restored = false;
         for (name, place) in works[ended.instance].places(&instance.name) {
             if let Some(output) = ended.outputs.get(&name) {
@@ -54,8 +56,8 @@ pub fn write(
                         return Err(Failure::Machine(format!("failed to restore `{}`", path.display())));
                     }
                 }
-                restored |= !ended.ran;
-                engine.events().emit(Event::ResultWritten { path, restored: !ended.ran });
+                restored |= had;
+                engine.events().emit(Event::ResultWritten { path, restored: had });
             }
         }
         if restored {
@@ -68,7 +70,6 @@ pub fn write(
         let (stage, claim, verdict, detail) = (text("stage"), text("claim"), text("verdict"), text("detail"));
         engine.events().emit(Event::Claim { stage, claim, verdict, detail });
     }
-    let _ = tally;
     write_claims(project, &claims)
 }
 

@@ -43,7 +43,7 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let whole = wanted.len() == project.study.instances.len();
     let schedule = Schedule::new((&project.study, &works), wanted, &engine, &here, jobs);
     let mut outcome = schedule.run();
-    let written = results::write(&project, &schedule, (&works, &engine), &mut outcome, &tally);
+    let written = results::write(&project, &schedule, (&works, &engine), &here, &mut outcome);
     let seconds = start.elapsed().as_secs_f64();
     emit_end(&*events, &outcome, &tally, seconds);
     if let Some(live) = live {
@@ -54,7 +54,7 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     store.flush()?;
     let counts = tally.counts();
     let folder = project.results_of_study();
-    write!(streams.err, "{}", Summary { counts: &counts, results: Some(&folder), colour: streams.coloured })?;
+    writeln!(streams.err, "{}", Summary { counts: &counts, results: Some(&folder), colour: streams.coloured })?;
     if let Err(failure) = written {
         return Err(Problem::from(failure));
     }

@@ -1,7 +1,7 @@
 //! Fingerprints: everything that can change the bytes of a result. One walk over the ingredients feeds both the key and its
 //! explanation, so they cannot drift.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -122,20 +122,39 @@ impl Fingerprint {
         } else if self.version != old.version {
             changes.push(Change::Version { kind: self.kind.clone(), old: old.version, new: self.version });
         }
-        changes.extend(differing(&old.params, &self.params, |name, old, new| Change::Param { name, old, new }));
-        changes.extend(differing(&old.inputs, &self.inputs, |name, old, new| Change::Input { name, old, new }));
+        for name in names(&old.params, &self.params) {
+            narrow(name.clone(), old.params.get(name), self.params.get(name), &mut changes);
+        }
+        for name in names(&old.inputs, &self.inputs) {
+            let (old, new) = (old.inputs.get(name).copied(), self.inputs.get(name).copied());
+            if old != new {
+                changes.push(Change::Input { name: name.clone(), old, new });
+            }
+        }
         changes
     }
 }
 
-fn differing<T: Clone + PartialEq>(
-    old: &BTreeMap<String, T>,
-    new: &BTreeMap<String, T>,
-    change: impl Fn(String, Option<T>, Option<T>) -> Change,
-) -> Vec<Change> {
-    let names: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
-    let differs = |name: &&String| old.get(*name) != new.get(*name);
-    names.into_iter().filter(differs).map(|n| change(n.clone(), old.get(n).cloned(), new.get(n).cloned())).collect()
+fn names<'a, T>(old: &'a BTreeMap<String, T>, new: &'a BTreeMap<String, T>) -> BTreeSet<&'a String> {
+    old.keys().chain(new.keys()).collect()
+}
+
+/// Goes down into tables and into lists of one length, to the values that differ: `layers.0.label`, not the whole figure.
+fn narrow(name: String, old: Option<&Value>, new: Option<&Value>, changes: &mut Vec<Change>) {
+    match (old, new) {
+        (old, new) if old == new => {}
+        (Some(Value::Table(old)), Some(Value::Table(new))) => {
+            for key in names(old, new) {
+                narrow(format!("{name}.{key}"), old.get(key), new.get(key), changes);
+            }
+        }
+        (Some(Value::List(old)), Some(Value::List(new))) if old.len() == new.len() => {
+            for (i, (old, new)) in old.iter().zip(new).enumerate() {
+                narrow(format!("{name}.{i}"), Some(old), Some(new), changes);
+            }
+        }
+        (old, new) => changes.push(Change::Param { name, old: old.cloned(), new: new.cloned() }),
+    }
 }
 
 /// One difference between two fingerprints.
@@ -294,6 +313,22 @@ mod tests {
         for other in &others {
             assert_eq!(example().changes_since(other).len(), 1, "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_change_inside_a_table_is_named_by_its_path() {
+        let with = |label: &str, low: Option<f64>| {
+            let mut axis = BTreeMap::from([("label".to_owned(), Value::Text(label.into()))]);
+            axis.extend(low.map(|low| ("low".to_owned(), Value::Float(low))));
+            let mut fingerprint = example();
+            fingerprint.params.insert("axes".into(), Value::List(vec![Value::Table(axis)]));
+            fingerprint
+        };
+        let changes = with("b", None).changes_since(&with("a", Some(0.5)));
+        let text = |text: &str| Some(Value::Text(text.into()));
+        let label = Change::Param { name: "axes.0.label".into(), old: text("a"), new: text("b") };
+        let low = Change::Param { name: "axes.0.low".into(), old: Some(Value::Float(0.5)), new: None };
+        assert_eq!(changes, [label, low]);
     }
 
     #[test]

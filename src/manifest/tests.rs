@@ -90,7 +90,11 @@ impl Params for DatasetParams {
         walk.identity("source", &self.source);
     }
     fn files(&self) -> Vec<NamedFile> {
-        let file = |path: &Located| NamedFile { path: PathBuf::from(&path.text), origin: path.origin };
+        let file = |path: &Located| NamedFile {
+            name: path.text.clone(),
+            path: PathBuf::from(&path.text),
+            origin: path.origin,
+        };
         self.path.iter().map(file).collect()
     }
 }

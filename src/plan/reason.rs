@@ -1,5 +1,6 @@
 //! Why a stage is stale: typed, with the old and the new, against the record that this stage last had.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -41,7 +42,7 @@ impl Reason {
         }
         let reason = |change: Change| {
             let origin = match &change {
-                Change::Param { name, .. } => instance.origins.get(name).cloned(),
+                Change::Param { name, .. } => origin_of(&instance.origins, name),
                 _ => None,
             };
             let upstream = match &change {
@@ -51,6 +52,17 @@ impl Reason {
             Self::Changed { stage: instance.stage.clone(), change, origin, upstream }
         };
         changes.into_iter().map(reason).collect()
+    }
+}
+
+/// Where a value is written: at its own path, or at that of the table or list around it.
+fn origin_of(origins: &BTreeMap<String, String>, name: &str) -> Option<String> {
+    let mut path = name;
+    loop {
+        if let Some(origin) = origins.get(path) {
+            return Some(origin.clone());
+        }
+        path = path.rsplit_once('.')?.0;
     }
 }
 

@@ -116,9 +116,14 @@ impl Narrator {
             Event::Quarantined { path, problem } => {
                 self.line(Tone::Careful, "damaged", &format!("{}: {problem}; set aside", path.display()))
             }
-            Event::ResultWritten { path, restored } => {
-                let label = if *restored { "restored" } else { "written" };
-                self.line(Tone::Quiet, label, &path.display().to_string())
+            Event::ResultWritten { path, restored: true } => {
+                self.line(Tone::Quiet, "restored", &path.display().to_string())
+            }
+            // Tables are many; the pictures are what one opens.
+            Event::ResultWritten { path, .. }
+                if self.manner.verbose || path.extension().is_some_and(|e| e == "png") =>
+            {
+                self.line(Tone::Quiet, "written", &path.display().to_string())
             }
             Event::Warning { stage, message } => {
                 let whose = stage.as_ref().map_or_else(String::new, |stage| format!("{stage}  "));
@@ -221,7 +226,7 @@ mod tests {
         events.push(Event::Waiting { kind: "descent".into(), key: key("a") });
         events.push(Event::Waiting { kind: "descent".into(), key: key("b") });
         events.push(Event::Quarantined { path: PathBuf::from("cache/blobs/ab"), problem: "12 bytes of 40".into() });
-        events.push(Event::ResultWritten { path: PathBuf::from("results/fig3/a.svg"), restored: false });
+        events.push(Event::ResultWritten { path: PathBuf::from("results/fig3/a.png"), restored: false });
         events.push(Event::ResultWritten { path: PathBuf::from("results/fig3/a.csv"), restored: true });
         events.push(Event::Claim {
             stage: "sharper".into(),
@@ -262,7 +267,7 @@ mod tests {
           remade  blob 3ae7d805f678, by descent 17762fddd969
          waiting  for another run to make descent 17762fddd969
          damaged  cache/blobs/ab: 12 bytes of 40; set aside
-         written  results/fig3/a.svg
+         written  results/fig3/a.png
         restored  results/fig3/a.csv
            holds  sharper  the trace falls (ρ = −0.92, p = 0.001)
          warning  toy  3 descents hit their cap

@@ -1,6 +1,7 @@
-//! The device pool: how many actions may run where. A lease returns its place when it is dropped.
+//! The device pool: how many actions may run where. A lease returns its place when it is dropped. Places are given first come, first
+//! served: a chain of short actions is not kept waiting by one of long ones that asks again the moment it returns its place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,8 +17,31 @@ pub struct Pool {
 }
 
 struct Shared {
-    free: Mutex<Vec<Device>>,
+    state: Mutex<Waiting>,
     returned: Condvar,
+}
+
+/// Free places, and who waits for one.
+struct Waiting {
+    free: Vec<Device>,
+    /// Tickets with the backend they are for, in the order in which they were drawn.
+    queue: VecDeque<(u64, String)>,
+    next_ticket: u64,
+}
+
+impl Waiting {
+    /// A free place for a ticket, if nobody who waits for the same backend came earlier.
+    fn take(&mut self, ticket: u64, backend: &str) -> Option<Device> {
+        let first = self.queue.iter().find(|(_, waits_for)| waits_for == backend);
+        let place = self.free.iter().position(|device| device.backend() == backend);
+        let place = place.filter(|_| first.is_some_and(|&(first, _)| first == ticket))?;
+        self.leave(ticket);
+        Some(self.free.remove(place))
+    }
+
+    fn leave(&mut self, ticket: u64) {
+        self.queue.retain(|&(waiting, _)| waiting != ticket);
+    }
 }
 
 impl Pool {
@@ -31,7 +55,8 @@ impl Pool {
         for device in &free {
             *places.entry(device.backend()).or_insert(0) += 1;
         }
-        Self { shared: Arc::new(Shared { free: Mutex::new(free), returned: Condvar::new() }), places }
+        let state = Mutex::new(Waiting { free, queue: VecDeque::new(), next_ticket: 0 });
+        Self { shared: Arc::new(Shared { state, returned: Condvar::new() }), places }
     }
 }
 
@@ -40,17 +65,23 @@ impl Devices for Pool {
         if self.places(backend) == 0 {
             return Err(Failure::Machine(format!("this machine has no `{backend}` device for this build of thalweg")));
         }
-        let mut free = self.shared.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        state.queue.push_back((ticket, backend.to_owned()));
         loop {
             if cancelled() {
+                state.leave(ticket);
+                self.shared.returned.notify_all();
                 return Err(Failure::Interrupted);
             }
-            if let Some(i) = free.iter().position(|device| device.backend() == backend) {
-                let device = free.remove(i);
+            if let Some(device) = state.take(ticket, backend) {
+                // Another place may be free for whoever is next.
+                self.shared.returned.notify_all();
                 return Ok(Box::new(Place { device, shared: Arc::clone(&self.shared) }));
             }
-            let waited = self.shared.returned.wait_timeout(free, POLL).unwrap_or_else(PoisonError::into_inner);
-            free = waited.0;
+            let waited = self.shared.returned.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner);
+            state = waited.0;
         }
     }
 
@@ -72,7 +103,7 @@ impl Lease for Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.device);
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).free.push(self.device);
         self.shared.returned.notify_all();
     }
 }
@@ -101,6 +132,29 @@ mod tests {
             }
         });
         assert!((2..=3).contains(&most.into_inner()));
+    }
+
+    #[test]
+    fn whoever_asks_first_is_served_first_and_greed_waits() {
+        let pool = Pool::cpu(1);
+        let held = pool.lease("cpu", &|| false).unwrap();
+        let order = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for name in 0..4 {
+                let (pool, order) = (&pool, &order);
+                scope.spawn(move || {
+                    let _lease = pool.lease("cpu", &|| false).unwrap();
+                    order.lock().unwrap().push(name);
+                });
+                while pool.shared.state.lock().unwrap().queue.len() <= name {
+                    std::thread::yield_now();
+                }
+            }
+            drop(held);
+            let _greedy = pool.lease("cpu", &|| false).unwrap();
+            order.lock().unwrap().push(9);
+        });
+        assert_eq!(order.into_inner().unwrap(), [0, 1, 2, 3, 9]);
     }
 
     #[test]

@@ -94,6 +94,9 @@ impl<'a> Schedule<'a> {
     }
 
     /// Runs it to its end.
+    ///
+    /// # Panics
+    /// On a broken invariant of the scheduler, which is a bug.
     pub fn run(&self) -> Outcome {
         let mut ready = Ready::new(&Graph::new(self.study).above(&self.wanted));
         let mut ended: Vec<Ended> = self.wanted.iter().map(|&instance| Ended::not_yet(instance)).collect();
@@ -104,7 +107,7 @@ impl<'a> Schedule<'a> {
         std::thread::scope(|scope| {
             loop {
                 let going_on = !self.engine.cancel().raised() && outcome.machine.is_none();
-                while going_on && let Some(place) = ready.next() {
+                while going_on && let Some(place) = ready.pop() {
                     match self.look_up(place) {
                         None => drop(ready.set(place, State::Done)),
                         Some(queued) => {
@@ -202,7 +205,7 @@ impl<'a> Schedule<'a> {
             }
             Resolved::Stale { fingerprint, backend } => {
                 let reasons = Reason::find(self.study, i, &fingerprint, self.world);
-                let reason = reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                let reason = in_brief(&reasons);
                 Some(Queued { place, fingerprint, backend, inputs, reason })
             }
         }
@@ -247,6 +250,9 @@ impl<'a> Schedule<'a> {
     ///
     /// # Errors
     /// If it cannot be done, or gives other bytes.
+    ///
+    /// # Panics
+    /// Never: only stages that are done are asked.
     pub fn make_again(&self, output: &Output) -> Result<(), Failure> {
         let mut gone = Gone::default();
         loop {
@@ -350,6 +356,16 @@ impl Ended {
         let outputs = Outputs::new();
         Self { instance, state: State::Wanted, ran: false, key: None, reason: String::new(), outputs }
     }
+}
+
+/// The first reasons in words; `explain` has them all.
+fn in_brief(reasons: &[Reason]) -> String {
+    const SHOWN: usize = 3;
+    let mut words: Vec<String> = reasons.iter().take(SHOWN).map(ToString::to_string).collect();
+    if reasons.len() > SHOWN {
+        words.push(format!("and {} more", reasons.len() - SHOWN));
+    }
+    words.join("; ")
 }
 
 /// What a panic said; it names the invariant.

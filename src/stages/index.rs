@@ -55,7 +55,7 @@ pub struct Minimum {
     pub steps: u64,
     /// The excess loss at its end.
     pub loss: f64,
-    /// How far the descent moved: ‖θ_end − θ_start‖.
+    /// How far the descent moved: ‖θ₁ − θ₀‖, from its start to its end.
     pub distance: f64,
     /// Whether the loss is below the target; otherwise the descent hit its cap.
     pub reached: bool,

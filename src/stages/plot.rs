@@ -17,6 +17,9 @@ use crate::plot::{
 /// Dots per inch of the PNG.
 const DOTS_PER_INCH: u32 = 300;
 
+/// Width and height of an inset in parts of its panel's axes, where the manifest does not say.
+const INSET_SIZE: [f64; 2] = [0.5, 0.42];
+
 /// The kind.
 pub struct Plot;
 
@@ -32,10 +35,12 @@ struct Spec {
     title: Identity<Option<String>>,
     note: Identity<Option<String>>,
     width: Identity<String>,
+    height: Identity<Option<f64>>,
     panel: Identity<Option<String>>,
     panels: Identity<BTreeMap<String, String>>,
-    main: Identity<PanelSpec>,
+    main: PanelSpec,
     inset: Identity<Option<PanelSpec>>,
+    inset_size: Identity<Vec<f64>>,
 }
 
 /// Axes, layers and marks.
@@ -61,6 +66,7 @@ struct AxisSpec {
     high: Option<f64>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
 fn is_false(value: &bool) -> bool {
     !value
 }
@@ -116,10 +122,22 @@ impl Kind for Plot {
                 .choice("width", "a journal's column, or two", &widths)
                 .default("double".to_owned())
                 .identity(),
+            height: reader
+                .float("height", "in millimetres; by default it suits the width")
+                .positive()
+                .optional()
+                .identity(),
+            inset_size: reader
+                .floats("inset_size", "width and height of an inset in parts of its panel's axes")
+                .default(INSET_SIZE.to_vec())
+                .above(0)
+                .below(1)
+                .check(|size| if size.len() == 2 { Ok(()) } else { Err("expected width and height".to_owned()) })
+                .identity(),
             panel: reader.text("panel", "the matrix axis whose values have a panel each").optional().identity(),
             panels: reader.map("panels", panels_doc).default(BTreeMap::new()).identity(),
             inset: Identity::with_default(reader.table("inset", inset_doc, read_panel).optional().value(), None),
-            main: Identity::required(read_panel(reader)),
+            main: read_panel(reader),
         };
         Arc::new(PlotParams { spec })
     }
@@ -157,9 +175,12 @@ fn read_layer(reader: &mut Reader<'_>) -> LayerSpec {
     let named = |names: &[&'static str]| -> Vec<(&'static str, String)> {
         names.iter().map(|&name| (name, name.to_owned())).collect()
     };
-    let colour = |name: &Option<String>| match name.as_deref().is_none_or(|name| Color::named(name).is_some()) {
-        true => Ok(()),
-        false => Err("expected a colour's name, such as `blue`, or `#rrggbb`".to_owned()),
+    let colour = |name: &Option<String>| {
+        if name.as_deref().is_none_or(|name| Color::named(name).is_some()) {
+            Ok(())
+        } else {
+            Err("expected a colour's name, such as `blue`, or `#rrggbb`".to_owned())
+        }
     };
     LayerSpec {
         field: reader.references("from", "the stages whose tables are drawn", &[]).field,
@@ -209,8 +230,13 @@ impl Params for PlotParams {
             .identity("width", &spec.width)
             .identity("panel", &spec.panel)
             .identity("panels", &spec.panels)
-            .identity("figure", &spec.main)
-            .identity("inset", &spec.inset);
+            .identity("x", &Identity::required(spec.main.x.clone()))
+            .identity("y", &Identity::required(spec.main.y.clone()))
+            .identity("layers", &Identity::required(spec.main.layers.clone()))
+            .identity("marks", &Identity::with_default(spec.main.marks.clone(), Vec::new()))
+            .identity("inset", &spec.inset)
+            .identity("height", &spec.height)
+            .identity("inset_size", &spec.inset_size);
     }
 }
 
@@ -231,8 +257,10 @@ impl Work for PlotParams {
             .with("width", &spec.width)
             .with("panel", &spec.panel)
             .with("panels", &spec.panels)
-            .with("figure", &spec.main)
-            .with("inset", &spec.inset);
+            .with("figure", &Identity::required(spec.main.clone()))
+            .with("inset", &spec.inset)
+            .with("height", &spec.height)
+            .with("inset_size", &spec.inset_size);
         let mut given = Vec::new();
         let inset = spec.inset.iter().flat_map(|inset| &inset.layers);
         for layer in spec.main.layers.iter().chain(inset) {
@@ -274,6 +302,7 @@ impl ActionKind for Draw {
         let axis: Option<String> = cx.param("panel", None)?;
         let titles: BTreeMap<String, String> = cx.param("panels", BTreeMap::new())?;
         let (main, inset): (PanelSpec, Option<PanelSpec>) = (cx.required("figure")?, cx.param("inset", None)?);
+        let size = cx.param("inset_size", INSET_SIZE.to_vec())?;
         let mut drawn = Drawn { given, tables, axis, table: drawn_table() };
         let mut panels = Vec::new();
         for value in drawn.panel_values() {
@@ -281,14 +310,15 @@ impl ActionKind for Draw {
             panel.title = value.as_ref().map(|value| titles.get(value).unwrap_or(value).clone());
             if let Some(inset) = &inset {
                 let inner = drawn.panel(inset, value.as_deref(), "inset")?;
-                panel.inset =
-                    Some(Inset { panel: Box::new(inner), placement: Placement::Emptiest { width: 0.4, height: 0.36 } });
+                let placement = Placement::Emptiest { width: size[0], height: size[1] };
+                panel.inset = Some(Inset { panel: Box::new(inner), placement });
             }
             panels.push(panel);
         }
         let mut figure = Figure::new(panels);
         figure.title = cx.param("title", None)?;
         figure.note = cx.param("note", None)?;
+        figure.height_mm = cx.param("height", None)?;
         if cx.param("width", "double".to_owned())? == "single" {
             figure.width_mm = crate::plot::SINGLE_COLUMN_MM;
             figure.columns = Some(1);

@@ -66,6 +66,8 @@ impl Kind for GdProject {
 
     fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
         reader.reference("from", "the states", &index::STATES);
+        let doc = "a training in whose last state's loss the target is, in place of `until_loss`: to compare both at equal loss";
+        reader.reference_if_any("until_loss_of", doc, &index::STATES);
         Arc::new(ProjectParams {
             first: reader.count("first", "the first epoch whose state is projected").default(0).horizon(),
             every: reader.count("every", "project every so many of the states").default(1).at_least(1).horizon(),
@@ -190,6 +192,12 @@ impl ProjectParams {
     }
 
     fn target(&self, cx: &StageContext<'_>, states: &States) -> Result<f64, Failure> {
+        if !cx.inputs("until_loss_of").is_empty() {
+            let other = index::states(cx, "until_loss_of")?;
+            let last = other.chosen.last().ok_or_else(|| Failure::work("the stage `until_loss_of` has no states"))?;
+            let record = cx.call(evaluation(&other, &last.theta))?;
+            return Ok(summary::<Evaluated>(&record, "summary")?.training_loss);
+        }
         if *self.descent.until == "loss" {
             return Ok(*self.descent.until_loss);
         }

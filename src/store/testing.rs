@@ -76,8 +76,14 @@ pub(super) fn blob(seed: u8) -> (Vec<u8>, Output) {
 fn record(fingerprint: Fingerprint, outputs: &[(&str, &[u8])]) -> Record {
     let outputs = outputs.iter().map(|(name, bytes)| ((*name).to_owned(), Output::of(bytes))).collect();
     let arithmetic = Arithmetic { backend: "cpu".into(), features: "avx2".into() };
-    let context =
-        Context { seconds: 1.0, machine: "m".into(), program: "0".into(), arithmetic, makers: BTreeMap::new() };
+    let context = Context {
+        seconds: 1.0,
+        machine: "m".into(),
+        program: "0".into(),
+        arithmetic,
+        makers: BTreeMap::new(),
+        files: BTreeMap::new(),
+    };
     Record::new(fingerprint, outputs, context)
 }
 

@@ -346,8 +346,12 @@ mod tests {
     #[test]
     fn full_batches_are_the_descent() {
         let (objective, start) = objective();
-        let training =
-            Training { batch: Batch::Full, labels: Labels::Soft, schedule: Schedule::Constant, ..training() };
+        let training = Training {
+            batch: Batch::Full { iterations: 1 },
+            labels: Labels::Soft,
+            schedule: Schedule::Constant,
+            ..training()
+        };
         assert_eq!(training.iterations_per_epoch(70), 1);
         let mut state = TrainingState::start(start.clone());
         for _ in 0..5 {
@@ -388,7 +392,7 @@ mod tests {
         let message = |training, until| run(training, until, &NoInterrupt).unwrap_err().to_string();
         assert_eq!(message(training(), 6), "iterations 0 to 6 of an epoch of 5");
         assert_eq!(message(Training { batch: Batch::Of(0), ..training() }, 1), "a batch holds at least one sample");
-        let full = Training { batch: Batch::Full, ..training() };
+        let full = Training { batch: Batch::Full { iterations: 1 }, ..training() };
         assert_eq!(message(full, 1), "`labels` are sampled for batches, not for the full batch");
         assert_eq!(
             message(Training { lr: f64::NAN, ..training() }, 1),
