@@ -7,3 +7,4 @@ mod mistakes;
 mod project;
 mod rooms;
 mod runner;
+mod science;
