@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::diagnostic::Diagnostic;
 use super::source::Origin;
 
-/// A field that leads to one upstream instance; [`Inputs::one`](super::Inputs::one) takes it.
+/// A field that leads to one upstream instance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Reference {
@@ -15,7 +15,7 @@ pub struct Reference {
     pub field: String,
 }
 
-/// A field that gathers upstream instances; [`Inputs::all`](super::Inputs::all) takes it.
+/// A field that gathers upstream instances.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct References {
