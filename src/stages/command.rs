@@ -155,7 +155,7 @@ impl ActionKind for Execute {
             fs::create_dir_all(folder)
                 .map_err(|error| Failure::Machine(format!("failed to create folder `{}`: {error}", folder.display())))
         };
-        prepare(&scratch.join("."))?;
+        prepare(&scratch.join("any"))?;
         for name in cx.fingerprint().inputs.keys() {
             let place = scratch.join(name);
             prepare(&place)?;
