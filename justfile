@@ -19,9 +19,10 @@ lint:
 fmt:
     cargo fmt
 
-# The benchmarks.
+# What the runner itself costs, beside ninja where that is installed.
 bench *ARGS:
-    cargo bench {{ARGS}}
+    cargo build --release
+    python3 benches/workflow/bench.py {{ARGS}}
 
 # The documentation of the code.
 doc:

@@ -1,5 +1,6 @@
 //! Kills, damage, full disks, two runs at once: nothing that was finished is lost, and nobody unlocks anything.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,9 +17,11 @@ fn ten_stages(project: &Project) -> String {
         let script = format!(
             "sleep 0.2; cat out/* 2>/dev/null | wc -c > n; (cat n; head -c 2000 /dev/zero) > {output}; echo s{i} >> {log}"
         );
-        manifest += &format!(
-            "[stage.s{i}]\nkind = \"command\"\nprogram = \"sh\"\nargs = [\"-c\", {script:?}]\n{from}outputs = [{output:?}]\n"
-        );
+        writeln!(
+            manifest,
+            "[stage.s{i}]\nkind = \"command\"\nprogram = \"sh\"\nargs = [\"-c\", {script:?}]\n{from}outputs = [{output:?}]"
+        )
+        .unwrap();
     }
     manifest
 }

@@ -1,5 +1,7 @@
 //! Trainings of every form: each trains, goes on bit for bit, and is replayed to what was stored.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 use thalweg::key::Digest;
 
@@ -24,9 +26,11 @@ const FORMS: [(&str, &str); 12] = [
 fn forms() -> String {
     let mut text = "study = \"forms\"\n[stage.data]\nkind = \"dataset\"\nsubset = 200\n".to_owned();
     for (name, fields) in FORMS {
-        text += &format!(
-            "\n[stage.{name}]\nkind = \"train\"\ndata = \"data\"\nmodel = {{ architecture = \"mlp\", hidden = [8] }}\nbatch = 50\nepochs = 4\n{fields}\n\n[stage.at-{name}]\nkind = \"checkpoint\"\nfrom = \"{name}\"\niterations = [4, 5, 8, 11]\n"
-        );
+        writeln!(
+            text,
+            "\n[stage.{name}]\nkind = \"train\"\ndata = \"data\"\nmodel = {{ architecture = \"mlp\", hidden = [8] }}\nbatch = 50\nepochs = 4\n{fields}\n\n[stage.at-{name}]\nkind = \"checkpoint\"\nfrom = \"{name}\"\niterations = [4, 5, 8, 11]"
+        )
+        .unwrap();
     }
     text
 }
