@@ -300,13 +300,11 @@ impl<'a> Schedule<'a> {
     pub fn bytes(&self, output: &Output) -> Result<Vec<u8>, Failure> {
         let mut gone = Gone::default();
         loop {
-            match self.engine.store().read(output)? {
-                Some(bytes) => return Ok(bytes),
-                None => {
-                    gone.once_more(output)?;
-                    self.make_again(output)?;
-                }
+            if let Some(bytes) = self.engine.store().read(output)? {
+                return Ok(bytes);
             }
+            gone.once_more(output)?;
+            self.make_again(output)?;
         }
     }
 

@@ -122,9 +122,10 @@ impl Lab {
     pub fn try_run(&self, sets: &[&str]) -> Ran {
         let mut args = vec!["run", "study.toml", "--events", "jsonl"];
         for set in sets {
-            match set.starts_with("--") || !set.contains('=') {
-                true => args.extend(set.split(' ')),
-                false => args.extend(["--set", *set]),
+            if set.starts_with("--") || !set.contains('=') {
+                args.extend(set.split(' '));
+            } else {
+                args.extend(["--set", *set]);
             }
         }
         let study = self.study();

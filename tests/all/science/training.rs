@@ -22,13 +22,26 @@ const FORMS: [(&str, &str); 12] = [
 ];
 
 fn forms() -> String {
-    let mut text = "study = \"forms\"\n[stage.data]\nkind = \"dataset\"\nsubset = 200\n".to_owned();
-    for (name, fields) in FORMS {
-        text += &format!(
-            "\n[stage.{name}]\nkind = \"train\"\ndata = \"data\"\nmodel = {{ architecture = \"mlp\", hidden = [8] }}\nbatch = 50\nepochs = 4\n{fields}\n\n[stage.at-{name}]\nkind = \"checkpoint\"\nfrom = \"{name}\"\niterations = [4, 5, 8, 11]\n"
-        );
-    }
-    text
+    let form = |(name, fields): &(&str, &str)| {
+        format!(
+            r#"
+[stage.{name}]
+kind = "train"
+data = "data"
+model = {{ architecture = "mlp", hidden = [8] }}
+batch = 50
+epochs = 4
+{fields}
+
+[stage.at-{name}]
+kind = "checkpoint"
+from = "{name}"
+iterations = [4, 5, 8, 11]
+"#
+        )
+    };
+    let data = "study = \"forms\"\n[stage.data]\nkind = \"dataset\"\nsubset = 200\n".to_owned();
+    data + &FORMS.iter().map(form).collect::<String>()
 }
 
 #[test]
