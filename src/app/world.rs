@@ -26,6 +26,10 @@ impl Records for Here<'_> {
     fn bytes(&self, output: &Output) -> Option<Vec<u8>> {
         Records::bytes(self.store, output)
     }
+
+    fn noted(&self, sort: &Key) -> Vec<(Record, u64)> {
+        self.store.noted(sort)
+    }
 }
 
 impl World for Here<'_> {

@@ -132,6 +132,9 @@ pub trait Records {
 
     /// The bytes of an output, if they are there and whole; nothing is made again for it.
     fn bytes(&self, output: &Output) -> Option<Vec<u8>>;
+
+    /// The records that were noted under `sort` for whoever computes something longer, each with how far it had come.
+    fn noted(&self, sort: &Key) -> Vec<(Record, u64)>;
 }
 
 #[cfg(test)]

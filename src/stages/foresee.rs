@@ -31,6 +31,13 @@ pub fn descents(projector: &Projector, states: &[State], records: &dyn Records) 
     let mut tally = Tally::default();
     for state in states {
         let mut at = Standing::start(&state.theta);
+        if records.record(&projector.block(&state.theta, &at).key()).is_none()
+            && let Ok(Some((record, noted))) =
+                projector.farthest(records.noted(&projector.descent_of(&state.theta).key()))
+        {
+            tally.found(record.context.seconds);
+            at = noted;
+        }
         while !projector.is_through(&at) {
             let record = records.record(&projector.block(&state.theta, &at).key());
             let Some((record, next)) = record.and_then(|record| at.then(&record).ok().map(|next| (record, next)))

@@ -339,22 +339,34 @@ impl Projector {
             }
             other => other,
         };
-        let mut at = self.go_on_from(cx, &state.theta)?.unwrap_or_else(|| Standing::start(&state.theta));
-        loop {
+        let start = Standing::start(&state.theta);
+        let mut noted = None;
+        if !cx.is_known(&self.block(&state.theta, &start))? {
+            noted = self.farthest(cx.recall(&self.descent_of(&state.theta))?)?;
+        }
+        let mut last = None;
+        let mut at = match noted {
+            Some((record, at)) => {
+                cx.adopt(&record);
+                at
+            }
+            None => start,
+        };
+        while !self.is_through(&at) {
             let record = cx.call(self.block(&state.theta, &at)).map_err(named)?;
             at = at.then(&record)?;
-            if !self.is_through(&at) {
-                continue;
-            }
-            cx.remember(&self.descent_of(&state.theta), &record, at.steps)?;
-            let reached = at.loss.is_some();
-            let loss = match at.loss {
-                Some(loss) => loss,
-                None => summary::<Evaluated>(&cx.call(evaluation(states, &at.theta))?, "summary")?.training_loss,
-            };
-            let (iteration, distance) = (state.iteration, at.distance);
-            return Ok(Minimum { iteration, theta: at.theta, steps: at.steps, loss, distance, reached });
+            last = Some(record);
         }
+        if let Some(record) = last {
+            cx.remember(&self.descent_of(&state.theta), &record, at.steps)?;
+        }
+        let reached = at.loss.is_some();
+        let loss = match at.loss {
+            Some(loss) => loss,
+            None => summary::<Evaluated>(&cx.call(evaluation(states, &at.theta))?, "summary")?.training_loss,
+        };
+        let (iteration, distance) = (state.iteration, at.distance);
+        Ok(Minimum { iteration, theta: at.theta, steps: at.steps, loss, distance, reached })
     }
 
     /// Whether no block follows.
@@ -376,24 +388,29 @@ impl Projector {
     }
 
     /// The descent from a state without its target: what a lower target shares with a higher one.
-    fn descent_of(&self, origin: &Output) -> Fingerprint {
+    pub(super) fn descent_of(&self, origin: &Output) -> Fingerprint {
         let descent = self.descent.clone().without("until_loss");
         self.setting.action(&Descent).with_all(&descent).input("theta", origin).fingerprint().clone()
     }
 
-    /// Where no descent from this state to this target was begun, but one to a higher target, the farthest point that such a one has
-    /// come to within the cap. Nothing before it is below this target, so it is only a nearer start: the bytes at the end are the same.
-    fn go_on_from(&self, cx: &StageContext<'_>, origin: &Output) -> Result<Option<Standing>, Failure> {
-        if cx.is_known(&self.block(origin, &Standing::start(origin)))? {
-            return Ok(None);
-        }
+    /// Where a descent from this state stands that was not begun at its start: the farthest point that one to this target or a higher one
+    /// has come to within the cap, with its record. Nothing before it is below this target, so it is only a nearer start: the bytes at the
+    /// end are the same.
+    ///
+    /// # Errors
+    /// If a record is of another program.
+    pub(super) fn farthest(&self, noted: Vec<(Record, u64)>) -> Result<Option<(Record, Standing)>, Failure> {
         let target: f64 = self.descent.param("until_loss", 0.0).map_err(Failure::work)?;
-        let mut farthest: Option<Standing> = None;
-        for (record, steps) in cx.recall(&self.descent_of(origin))? {
-            let higher = record.fingerprint.param("until_loss", 0.0).map_err(Failure::work)? > target;
-            let farther = steps > farthest.as_ref().map_or(0, |farthest| farthest.steps);
-            if higher && farther && steps - steps % BLOCK < self.max_steps {
-                farthest = Some(Standing::after(&record, steps)?);
+        let mut farthest: Option<(Record, Standing)> = None;
+        for (record, steps) in noted {
+            let until: f64 = record.fingerprint.param("until_loss", 0.0).map_err(Failure::work)?;
+            let mut at = Standing::after(&record, steps)?;
+            // The loss at the end of a descent is the first thing that the block after it asks.
+            let asked = steps.saturating_sub(u64::from(at.loss.is_none()));
+            let farther = steps > farthest.as_ref().map_or(0, |(_, farthest)| farthest.steps);
+            if until >= target && farther && asked - asked % BLOCK < self.max_steps {
+                at.loss = at.loss.filter(|&loss| loss < target);
+                farthest = Some((record, at));
             }
         }
         Ok(farthest)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::index::{self, State, States};
+use super::index::{self, Point, State, States};
 use super::replay::{self, Recipe, RecipeParams};
 use super::setting::{self, SettingParams};
 use super::tables;
@@ -68,11 +68,16 @@ impl Kind for Train {
 
     fn forecast(&self, params: &dyn Params, inputs: &Inputs, records: &dyn Records) -> Forecast {
         let params: &TrainParams = params.of();
-        let (false, Some(data)) = (params.starts_elsewhere, inputs.get("data").and_then(|inputs| inputs.first()))
-        else {
-            return Forecast::unknown();
-        };
-        params.walk_epochs(&data.outputs["train"], records)
+        let Some(data) = inputs.get("data").and_then(|inputs| inputs.first()) else { return Forecast::unknown() };
+        let recipe = params.recipe_on(&data.outputs["train"], setting::BACKEND);
+        if !params.starts_elsewhere {
+            let init = records.record(&params.init(&recipe).key());
+            return params.walk_epochs(&recipe, init.map(|record| state_of(&record, 0)), records);
+        }
+        match index::foreseen_points(inputs, "start", records).and_then(|points| params.start_of(&points.points)) {
+            Some(start) => params.walk_epochs(&recipe, Some(start), records),
+            None => Forecast::unknown(),
+        }
     }
 }
 
@@ -89,11 +94,9 @@ impl Params for TrainParams {
 
 impl TrainParams {
     /// How far the cached prefix goes, and what is left of the horizon.
-    fn walk_epochs(&self, data: &Output, records: &dyn Records) -> Forecast {
-        let recipe = Recipe { setting: self.setting.on(data, setting::BACKEND), training: self.recipe.ingredients() };
+    fn walk_epochs(&self, recipe: &Recipe, first: Option<State>, records: &dyn Records) -> Forecast {
         let mut forecast = Forecast::default();
-        let init = records.record(&self.init(&recipe).key());
-        let mut state = init.map(|record| state_of(&record, 0));
+        let mut state = first;
         let (mut reused, mut seconds) = (0, 0.0);
         while let Some(from) = &state
             && reused < self.epochs.0
@@ -120,10 +123,17 @@ impl TrainParams {
         if !self.starts_elsewhere {
             return Ok(state_of(&cx.call(self.init(recipe))?, 0));
         }
-        let points = index::points(cx, "start")?.points;
-        let point = if *self.start_at == "last" { points.last() } else { points.first() };
-        let point = point.ok_or_else(|| Failure::Work(format!("`{}` has no points", cx.input("start").instance)))?;
-        Ok(State { iteration: point.iteration, theta: point.theta.clone(), velocity: None })
+        let start = self.start_of(&index::points(cx, "start")?.points);
+        start.ok_or_else(|| Failure::Work(format!("`{}` has no points", cx.input("start").instance)))
+    }
+
+    fn start_of(&self, points: &[Point]) -> Option<State> {
+        let point = if *self.start_at == "last" { points.last() } else { points.first() }?;
+        Some(State { iteration: point.iteration, theta: point.theta.clone(), velocity: None })
+    }
+
+    fn recipe_on(&self, data: &Output, backend: &str) -> Recipe {
+        Recipe { setting: self.setting.on(data, backend), training: self.recipe.ingredients() }
     }
 }
 
@@ -135,8 +145,7 @@ fn state_of(record: &Record, iteration: u64) -> State {
 impl Work for TrainParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
         let data = &cx.input("data").outputs;
-        let recipe =
-            Recipe { setting: self.setting.on(&data["train"], cx.backend()), training: self.recipe.ingredients() };
+        let recipe = self.recipe_on(&data["train"], cx.backend());
         cx.expect(self.epochs.0, "epochs");
         let mut epochs = vec![self.first(cx, &recipe)?];
         let iterations_per_epoch = recipe.iterations_per_epoch(samples(cx, &data["train"])?)?;

@@ -152,6 +152,11 @@ impl Records for Store {
     fn bytes(&self, output: &Output) -> Option<Vec<u8>> {
         self.told(self.read(output))
     }
+
+    fn noted(&self, sort: &Key) -> Vec<(Record, u64)> {
+        let hints = self.told(self.hints(sort).map(Some)).unwrap_or_default();
+        hints.into_iter().filter_map(|hint| Some((Records::record(self, &hint.key)?, hint.reached))).collect()
+    }
 }
 
 /// A store that no run shares: only this one may collect.

@@ -73,12 +73,35 @@ fn a_descent_that_hit_its_cap_is_where_a_lower_target_goes_on() {
 }
 
 #[test]
+fn a_descent_that_went_on_is_found_whole_whatever_was_run_in_between() {
+    let lab = Lab::new(TINY);
+    let wide = "stage.connect.threshold=1";
+    for target in ["0.3", "0.2", "0.25"] {
+        lab.run(&[&format!("stage.project.until_loss={target}"), wide]);
+    }
+    // The targets again, with a state more: only that one is projected.
+    for (target, descents) in [("0.2", 1), ("0.25", 1), ("0.3", 1)] {
+        let sets = [&format!("stage.project.until_loss={target}"), wide, "stage.train.epochs=7"];
+        lab.run(&[sets[0], sets[1], sets[2], "train"]);
+        let plan = lab.says(&["plan", "study.toml", "--set", sets[0], "--set", sets[2]]);
+        assert!(plan.contains("descent: at least 1 to run, 7 reused"), "{target}: {plan}");
+        let ran = lab.run(&sets);
+        assert_eq!((ran.ran()["descent"], ran.hit("descent")), (descents, 7), "{target}");
+    }
+}
+
+#[test]
 fn threads_and_jobs_change_no_byte() {
     let network = "{ architecture = \"convnet\", channels = [4, 4, 8, 8], activation = \"tanh\" }";
     let manifest =
         TINY.replace("{ architecture = \"mlp\", hidden = [8] }", network).replace("epochs = 6", "epochs = 2");
     let manifest = manifest.replace("until_loss = 0.3", "until_loss = 1.7\nmax_steps = 250").replace("0.35", "2");
-    for manifest in [&manifest, TINY] {
+    // Batch norm, and shortcuts with convolutions of their own.
+    let resnet = manifest
+        .replace(network, "{ architecture = \"preact-resnet18\", width = 2 }")
+        .replace("epochs = 2", "epochs = 1");
+    let resnet = resnet.replace("until_loss = 1.7", "until_loss = 5").replace("threshold = 2", "threshold = 6");
+    for manifest in [&manifest, &resnet, TINY] {
         let mut all = Vec::new();
         for (threads, jobs) in [("1", "--jobs 1"), ("2", "--jobs 1"), ("1", "--jobs 4"), ("2", "--jobs 4")] {
             let lab = Lab::new(manifest).environment("RAYON_NUM_THREADS", threads);

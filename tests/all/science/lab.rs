@@ -1,12 +1,13 @@
-//! A study in a folder of its own, and what a run of it did.
+//! A study in a project of its own, what a run of it did by kind of action, and its tables and states.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
-use tempfile::TempDir;
+
+use crate::project::Project;
 
 /// A study of everything between digits and a claim: seven states, seven descents, six lines, four probes a point.
 pub const TINY: &str = r#"
@@ -56,9 +57,9 @@ statistic = "fraction-connected"
 from = "connect"
 "#;
 
-/// A project's folder with one manifest, a cache and results.
+/// A project with one study, and what can be asked of its results.
 pub struct Lab {
-    folder: TempDir,
+    project: Project,
     environment: BTreeMap<String, String>,
 }
 
@@ -75,13 +76,9 @@ pub struct Ran {
 }
 
 impl Lab {
-    /// A folder that holds a manifest and nothing else.
+    /// A project that holds a manifest and nothing else.
     pub fn new(manifest: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("cache")).unwrap();
-        let lab = Self { folder, environment: BTreeMap::new() };
-        lab.write(manifest);
-        lab
+        Self { project: Project::with(manifest), environment: BTreeMap::new() }
     }
 
     /// With a variable of the environment.
@@ -92,19 +89,17 @@ impl Lab {
 
     /// Puts another manifest in the place of the one there.
     pub fn write(&self, manifest: &str) {
-        fs::write(self.path("study.toml"), manifest).unwrap();
+        self.project.file("study.toml", manifest);
     }
 
     /// A path in the folder.
     pub fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
+        self.project.path(path)
     }
 
     /// Runs the program, whatever comes of it.
     pub fn program(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
-        command.current_dir(self.folder.path()).args(args).envs(&self.environment);
-        command.output().unwrap()
+        self.project.command(args).envs(&self.environment).output().unwrap()
     }
 
     /// What the program writes; it must succeed.
@@ -149,7 +144,7 @@ impl Lab {
     }
 
     fn study(&self) -> String {
-        let manifest = fs::read_to_string(self.path("study.toml")).unwrap();
+        let manifest = self.project.read("study.toml");
         let line = manifest.lines().find_map(|line| line.strip_prefix("study = ")).unwrap();
         line.trim_matches('"').to_owned()
     }

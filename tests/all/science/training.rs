@@ -1,7 +1,5 @@
 //! Trainings of every form: each trains, goes on bit for bit, and is replayed to what was stored.
 
-use std::fmt::Write as _;
-
 use serde_json::Value;
 use thalweg::key::Digest;
 
@@ -24,15 +22,26 @@ const FORMS: [(&str, &str); 12] = [
 ];
 
 fn forms() -> String {
-    let mut text = "study = \"forms\"\n[stage.data]\nkind = \"dataset\"\nsubset = 200\n".to_owned();
-    for (name, fields) in FORMS {
-        writeln!(
-            text,
-            "\n[stage.{name}]\nkind = \"train\"\ndata = \"data\"\nmodel = {{ architecture = \"mlp\", hidden = [8] }}\nbatch = 50\nepochs = 4\n{fields}\n\n[stage.at-{name}]\nkind = \"checkpoint\"\nfrom = \"{name}\"\niterations = [4, 5, 8, 11]"
+    let form = |(name, fields): &(&str, &str)| {
+        format!(
+            r#"
+[stage.{name}]
+kind = "train"
+data = "data"
+model = {{ architecture = "mlp", hidden = [8] }}
+batch = 50
+epochs = 4
+{fields}
+
+[stage.at-{name}]
+kind = "checkpoint"
+from = "{name}"
+iterations = [4, 5, 8, 11]
+"#
         )
-        .unwrap();
-    }
-    text
+    };
+    let data = "study = \"forms\"\n[stage.data]\nkind = \"dataset\"\nsubset = 200\n".to_owned();
+    data + &FORMS.iter().map(form).collect::<String>()
 }
 
 #[test]
