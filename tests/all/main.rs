@@ -1,6 +1,5 @@
 //! Whole behaviour, through the binary.
 #![expect(clippy::print_stderr, reason = "a test says its seed, and what a machine did not let it try")]
-#![expect(clippy::float_cmp, reason = "the same bits are what is promised")]
 
 mod docs;
 mod faults;
