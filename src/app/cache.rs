@@ -1,6 +1,7 @@
 //! The verbs of `cache`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,8 +66,9 @@ fn stats_words(stats: &Stats) -> String {
     for (sort, kinds) in [("action", &stats.actions), ("stage", &stats.stages)] {
         for (kind, has) in kinds {
             let (records, blobs) = (has.records.files, words::bytes(has.blobs.bytes));
-            text += &format!(
-                "{:24} {records:>8}  {blobs:>9}  made in {}\n",
+            let _ = writeln!(
+                text,
+                "{:24} {records:>8}  {blobs:>9}  made in {}",
                 format!("{sort} {kind}"),
                 words::seconds(has.seconds)
             );
@@ -81,14 +83,15 @@ fn verified_words(verified: &Verified) -> String {
     match verified.damaged.len() {
         0 => text += "all whole\n",
         damaged => {
-            text += &format!(
-                "{} damaged and set aside; a run makes them again where it needs them\n",
+            let _ = writeln!(
+                text,
+                "{} damaged and set aside; a run makes them again where it needs them",
                 words::count(damaged as u64, "file")
-            )
+            );
         }
     }
     for damage in &verified.damaged {
-        text += &format!("  {}: {}\n", damage.path.display(), damage.problem);
+        let _ = writeln!(text, "  {}: {}", damage.path.display(), damage.problem);
     }
     text
 }
@@ -107,8 +110,8 @@ fn plan_words(plan: &GcPlan) -> String {
             GcSort::Record => format!("records of {kind}"),
             GcSort::ReachedBlob => format!("blobs of {kind} that a study reaches"),
         };
-        text += &format!("remove {files:>6} {what}, {}\n", words::bytes(bytes));
+        let _ = writeln!(text, "remove {files:>6} {what}, {}", words::bytes(bytes));
     }
-    text += &format!("from {} to {}", words::bytes(plan.before_bytes), words::bytes(plan.after_bytes));
-    text + if plan.fits { "\n" } else { "; the limit cannot be met without `--reached`\n" }
+    let _ = writeln!(text, "from {} to {}", words::bytes(plan.before_bytes), words::bytes(plan.after_bytes));
+    text + if plan.fits { "" } else { "; the limit cannot be met without `--reached`\n" }
 }

@@ -202,10 +202,10 @@ impl ActionContext<'_> {
     /// As [`input`](Self::input), and where `place` cannot be written.
     pub fn place_input(&self, name: &str, place: &Path) -> Result<(), Failure> {
         match self.source(name) {
-            Source::Kept(output) => match self.engine.store().copy_to(output, place)? {
-                true => Ok(()),
-                false => Err(Failure::Absent(output.clone())),
-            },
+            Source::Kept(output) => {
+                let placed = self.engine.store().copy_to(output, place)?;
+                placed.then_some(()).ok_or_else(|| Failure::Absent(output.clone()))
+            }
             Source::File { path, .. } => reflink_copy::reflink_or_copy(path, place).map(|_| ()).map_err(|error| {
                 Failure::Work(format!("failed to copy `{}` into the scratch folder: {error}", path.display()))
             }),

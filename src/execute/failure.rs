@@ -34,7 +34,7 @@ impl From<store::Error> for Failure {
 
 impl Failure {
     /// A failure of the work, from anything that says what is wrong.
-    pub fn work(problem: impl ToString) -> Self {
-        Self::Work(problem.to_string())
+    pub fn work(problem: impl std::fmt::Display) -> Self {
+        Self::Work(format!("{problem}"))
     }
 }

@@ -9,12 +9,13 @@ use super::Failure;
 /// How many decoded things are kept; more than any study has data sets and models in use at a time.
 const LIMIT: usize = 32;
 
+type Slots = BTreeMap<String, (u64, Slot)>;
 type Slot = Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>;
 
 /// Keeps what was decoded, by name; names hold the digests of what it was decoded from.
 #[derive(Default)]
 pub struct Memo {
-    slots: Mutex<(u64, BTreeMap<String, (u64, Slot)>)>,
+    slots: Mutex<(u64, Slots)>,
 }
 
 impl Memo {

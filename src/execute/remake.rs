@@ -74,8 +74,13 @@ impl Engine {
 
     fn output_of(&self, digest: &Digest) -> Result<Output, Failure> {
         let made = self.maker(digest)?;
-        let output = made.and_then(|record| record.outputs.into_values().find(|output| output.digest == *digest));
-        Ok(output.unwrap_or(Output { digest: *digest, length: 0, inline: None }))
+        if let Some(output) = made.and_then(|made| made.outputs.into_values().find(|output| output.digest == *digest)) {
+            return Ok(output);
+        }
+        // A stage made it, such as a table: then it is a blob, or short text in that stage's record.
+        let blob = self.store.blob_of(digest);
+        let carried = if blob.is_none() { self.store.inline(digest)? } else { None };
+        Ok(blob.or(carried).unwrap_or(Output { digest: *digest, length: 0, inline: None }))
     }
 
     fn run_again(&self, action: &Action, record: &Record, wanted: &Output) -> Result<(), Failure> {

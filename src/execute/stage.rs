@@ -173,6 +173,9 @@ impl<'a> StageContext<'a> {
     ///
     /// # Errors
     /// The first failure; no further item is begun after it.
+    ///
+    /// # Panics
+    /// If `work` panics.
     pub fn each<I: Send, T: Send>(
         &self,
         items: Vec<I>,
@@ -211,6 +214,9 @@ impl<'a> StageContext<'a> {
     }
 
     /// Says how many units there are in all, and what they are called; may be called again as more become known.
+    ///
+    /// # Panics
+    /// Never: nothing panics with the unit in hand.
     pub fn expect(&self, total: u64, unit: &str) {
         self.total.store(total, Ordering::Relaxed);
         unit.clone_into(&mut self.unit.lock().expect("invariant: nothing panics with the unit in hand"));

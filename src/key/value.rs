@@ -57,7 +57,9 @@ impl Value {
             Self::Text(value) => feed(hasher, b't', value.as_bytes()),
             Self::List(values) => {
                 feed(hasher, b'l', &(values.len() as u64).to_le_bytes());
-                values.iter().for_each(|value| value.feed(hasher));
+                for value in values {
+                    value.feed(hasher);
+                }
             }
             Self::Table(entries) => {
                 feed(hasher, b'm', &(entries.len() as u64).to_le_bytes());
@@ -139,13 +141,13 @@ pub(super) fn feed(hasher: &mut blake3::Hasher, tag: u8, content: &[u8]) {
 
 /// The integer that a float is, where it is one that a float holds exactly.
 fn whole(value: f64) -> Option<i64> {
-    (value.trunc() == value && value.abs() <= 9_007_199_254_740_992.0).then_some(value as i64)
+    (value.trunc().to_bits() == value.to_bits() && value.abs() <= 9_007_199_254_740_992.0).then_some(value as i64)
 }
 
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
         let number = |value: &Self| match value {
-            Self::Float(float) => whole(*float).map_or(Err(float.to_bits()), Ok),
+            Self::Float(float) => whole(*float).ok_or(float.to_bits()),
             Self::Integer(integer) => Ok(*integer),
             _ => Err(0),
         };

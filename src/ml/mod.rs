@@ -19,6 +19,8 @@ pub mod optim;
 mod oracle_tests;
 pub mod params;
 pub mod rng;
+#[cfg(test)]
+mod second_opinion;
 pub mod statistics;
 pub mod tape;
 

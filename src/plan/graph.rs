@@ -1,5 +1,7 @@
 //! The DAG of stage instances, on petgraph.
 
+use std::fmt::Write as _;
+
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{Bfs, Reversed};
@@ -45,6 +47,9 @@ impl<'a> Graph<'a> {
     }
 
     /// For each wanted instance, by place in `wanted`, the places of those directly above it.
+    ///
+    /// # Panics
+    /// If something that a wanted instance needs is not wanted.
     pub fn above(&self, wanted: &[usize]) -> Vec<Vec<usize>> {
         let place = |i: usize| wanted.binary_search(&i).expect("invariant: what a wanted stage needs is wanted");
         let above = |&i: &usize| {
@@ -60,14 +65,19 @@ impl<'a> Graph<'a> {
     }
 
     /// The graph in Graphviz' language.
+    ///
+    /// # Panics
+    /// Never: an edge has two ends.
     pub fn dot(&self) -> String {
+        // Writing to a string cannot fail.
         let mut dot = format!("digraph {:?} {{\n  rankdir = LR;\n  node [shape = box];\n", self.study.name);
         for (i, instance) in self.study.instances.iter().enumerate() {
-            dot += &format!("  n{i} [label = {:?}];\n", format!("{}\n{}", instance.name, instance.kind.name()));
+            let label = format!("{}\n{}", instance.name, instance.kind.name());
+            let _ = writeln!(dot, "  n{i} [label = {label:?}];");
         }
         for edge in self.graph.edge_indices() {
             let (from, to) = self.graph.edge_endpoints(edge).expect("invariant: an edge has two ends");
-            dot += &format!("  n{} -> n{};\n", from.index(), to.index());
+            let _ = writeln!(dot, "  n{} -> n{};", from.index(), to.index());
         }
         dot + "}\n"
     }

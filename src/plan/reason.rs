@@ -66,13 +66,17 @@ fn origin_of(origins: &BTreeMap<String, String>, name: &str) -> Option<String> {
     }
 }
 
-/// The instance behind an input such as `from.states` or `layers#2.table`.
+/// The instance behind an input such as `from.states` or `layers.2.from#0.table`; the names of outputs may have dots.
 fn maker(study: &Study, i: usize, input: &str) -> Option<String> {
-    let (place, _) = input.rsplit_once('.')?;
-    let (field, n) = place.split_once('#').unwrap_or((place, "0"));
-    let edge = study.instances[i].inputs.iter().find(|edge| edge.field == field)?;
-    let upstream = *edge.upstream.get(n.parse::<usize>().ok()?)?;
-    Some(study.instances[upstream].name.clone())
+    let upstream = study.instances[i].inputs.iter().find_map(|edge| {
+        let rest = input.strip_prefix(edge.field.as_str())?;
+        let place = match rest.strip_prefix('#') {
+            Some(rest) => rest.split('.').next()?.parse().ok()?,
+            None => rest.starts_with('.').then_some(0)?,
+        };
+        edge.upstream.get::<usize>(place)
+    })?;
+    Some(study.instances[*upstream].name.clone())
 }
 
 fn or_default(value: Option<&Value>) -> String {

@@ -12,7 +12,7 @@ pub enum Resolved {
     /// It is: nothing of the stage runs.
     Fresh {
         /// Its record.
-        record: Record,
+        record: Box<Record>,
         /// The backend it was made on.
         backend: &'static str,
     },
@@ -66,7 +66,7 @@ pub fn resolve(instance: &Instance, inputs: &Inputs, world: &dyn World) -> Resol
 fn resolve_on(backend: &'static str, instance: &Instance, inputs: &Inputs, world: &dyn World) -> Resolved {
     let fingerprint = fingerprint(instance, backend, inputs, world);
     match world.record(&fingerprint.key()) {
-        Some(record) => Resolved::Fresh { record, backend },
+        Some(record) => Resolved::Fresh { record: Box::new(record), backend },
         None => Resolved::Stale { fingerprint, backend },
     }
 }

@@ -125,7 +125,6 @@ impl Narrator {
             {
                 self.line(Tone::Quiet, "written", &path.display().to_string())
             }
-            Event::ResultWritten { .. } => Vec::new(),
             Event::Warning { stage, message } => {
                 let whose = stage.as_ref().map_or_else(String::new, |stage| format!("{stage}  "));
                 let mut message = message.trim_end().lines();

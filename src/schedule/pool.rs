@@ -1,7 +1,8 @@
-//! The device pool: how many actions may run where. A lease returns its place when it is dropped.
+//! The device pool: how many actions may run where. A lease returns its place when it is dropped. Places are given first come, first
+//! served: a chain of short actions is not kept waiting by one of long ones that asks again the moment it returns its place.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::execute::{Device, Devices, Failure, Lease};
@@ -9,36 +10,37 @@ use crate::execute::{Device, Devices, Failure, Lease};
 /// How often a waiter looks whether the run is to stop.
 const POLL: Duration = Duration::from_millis(50);
 
-/// The free places of this machine. Who asks first gets the first that is free: a stage whose actions follow each other closely must not keep
-/// the others waiting.
+/// The free places of this machine.
 pub struct Pool {
     shared: Arc<Shared>,
     places: BTreeMap<&'static str, usize>,
 }
 
 struct Shared {
-    line: Mutex<Line>,
-    moved: Condvar,
+    state: Mutex<Waiting>,
+    returned: Condvar,
 }
 
-/// Free devices, and who waits for one, in the order in which they came.
-#[derive(Default)]
-struct Line {
+/// Free places, and who waits for one.
+struct Waiting {
     free: Vec<Device>,
-    waiting: VecDeque<(u64, String)>,
-    came: u64,
+    /// Tickets with the backend they are for, in the order in which they were drawn.
+    queue: VecDeque<(u64, String)>,
+    next_ticket: u64,
 }
 
-impl Line {
-    /// The free device for who came as number `who`, unless somebody before waits for the same backend.
-    fn turn(&mut self, who: u64, backend: &str) -> Option<Device> {
-        let first = self.waiting.iter().position(|(_, other)| other == backend)?;
-        let free = self.free.iter().position(|device| device.backend() == backend)?;
-        if self.waiting[first].0 != who {
-            return None;
-        }
-        self.waiting.remove(first);
-        Some(self.free.remove(free))
+impl Waiting {
+    /// A free place for a ticket, if nobody who waits for the same backend came earlier.
+    fn take(&mut self, ticket: u64, backend: &str) -> Option<Device> {
+        let first = self.queue.iter().find(|(_, waits_for)| waits_for == backend);
+        let place = self.free.iter().position(|device| device.backend() == backend);
+        let place = place.filter(|_| first.is_some_and(|&(first, _)| first == ticket))?;
+        self.leave(ticket);
+        Some(self.free.remove(place))
+    }
+
+    fn leave(&mut self, ticket: u64) {
+        self.queue.retain(|&(waiting, _)| waiting != ticket);
     }
 }
 
@@ -53,14 +55,8 @@ impl Pool {
         for device in &free {
             *places.entry(device.backend()).or_insert(0) += 1;
         }
-        let line = Mutex::new(Line { free, ..Line::default() });
-        Self { shared: Arc::new(Shared { line, moved: Condvar::new() }), places }
-    }
-}
-
-impl Shared {
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        let state = Mutex::new(Waiting { free, queue: VecDeque::new(), next_ticket: 0 });
+        Self { shared: Arc::new(Shared { state, returned: Condvar::new() }), places }
     }
 }
 
@@ -69,22 +65,23 @@ impl Devices for Pool {
         if self.places(backend) == 0 {
             return Err(Failure::Machine(format!("this machine has no `{backend}` device for this build of thalweg")));
         }
-        let mut line = self.shared.line();
-        let who = line.came;
-        line.came += 1;
-        line.waiting.push_back((who, backend.to_owned()));
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        state.queue.push_back((ticket, backend.to_owned()));
         loop {
             if cancelled() {
-                line.waiting.retain(|(other, _)| *other != who);
-                self.shared.moved.notify_all();
+                state.leave(ticket);
+                self.shared.returned.notify_all();
                 return Err(Failure::Interrupted);
             }
-            if let Some(device) = line.turn(who, backend) {
-                // Another place may be free for the next in the line.
-                self.shared.moved.notify_all();
+            if let Some(device) = state.take(ticket, backend) {
+                // Another place may be free for whoever is next.
+                self.shared.returned.notify_all();
                 return Ok(Box::new(Place { device, shared: Arc::clone(&self.shared) }));
             }
-            line = self.shared.moved.wait_timeout(line, POLL).unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.shared.returned.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner);
+            state = waited.0;
         }
     }
 
@@ -106,8 +103,8 @@ impl Lease for Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.line().free.push(self.device);
-        self.shared.moved.notify_all();
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).free.push(self.device);
+        self.shared.returned.notify_all();
     }
 }
 
@@ -138,28 +135,26 @@ mod tests {
     }
 
     #[test]
-    fn leases_are_given_in_the_order_in_which_they_were_asked_for() {
+    fn whoever_asks_first_is_served_first_and_greed_waits() {
         let pool = Pool::cpu(1);
         let held = pool.lease("cpu", &|| false).unwrap();
         let order = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            for i in 0..6 {
+            for name in 0..4 {
                 let (pool, order) = (&pool, &order);
                 scope.spawn(move || {
-                    let lease = pool.lease("cpu", &|| false).unwrap();
-                    order.lock().unwrap().push(i);
-                    drop(lease);
+                    let _lease = pool.lease("cpu", &|| false).unwrap();
+                    order.lock().unwrap().push(name);
                 });
-                while pool.shared.line().waiting.len() <= i {
+                while pool.shared.state.lock().unwrap().queue.len() <= name {
                     std::thread::yield_now();
                 }
             }
             drop(held);
-            // Who comes back at once stands behind those who wait.
-            drop(pool.lease("cpu", &|| false).unwrap());
-            order.lock().unwrap().push(6);
+            let _greedy = pool.lease("cpu", &|| false).unwrap();
+            order.lock().unwrap().push(9);
         });
-        assert_eq!(order.into_inner().unwrap(), (0..7).collect::<Vec<_>>());
+        assert_eq!(order.into_inner().unwrap(), [0, 1, 2, 3, 9]);
     }
 
     #[test]

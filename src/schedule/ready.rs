@@ -26,7 +26,7 @@ pub struct Ready {
     states: Vec<State>,
     waits_for: Vec<usize>,
     below: Vec<Vec<usize>>,
-    ready: VecDeque<usize>,
+    queue: VecDeque<usize>,
 }
 
 impl Ready {
@@ -34,10 +34,12 @@ impl Ready {
     pub fn new(above: &[Vec<usize>]) -> Self {
         let mut below = vec![Vec::new(); above.len()];
         for (i, needs) in above.iter().enumerate() {
-            needs.iter().for_each(|&need| below[need].push(i));
+            for &need in needs {
+                below[need].push(i);
+            }
         }
         let waits_for = above.iter().map(Vec::len).collect();
-        let mut ready = Self { states: vec![State::Wanted; above.len()], waits_for, below, ready: VecDeque::new() };
+        let mut ready = Self { states: vec![State::Wanted; above.len()], waits_for, below, queue: VecDeque::new() };
         for i in 0..above.len() {
             if ready.waits_for[i] == 0 {
                 ready.set(i, State::Ready);
@@ -52,8 +54,8 @@ impl Ready {
     }
 
     /// The next stage whose upstream is done, in the order in which they became ready.
-    pub fn next(&mut self) -> Option<usize> {
-        self.ready.pop_front()
+    pub fn pop(&mut self) -> Option<usize> {
+        self.queue.pop_front()
     }
 
     /// Moves a stage on, and with it those below: a done one may make others ready, a failed one makes all below it skipped.
@@ -65,7 +67,7 @@ impl Ready {
         assert!(state > self.states[i], "invariant: {i} does not go from {:?} back to {state:?}", self.states[i]);
         self.states[i] = state;
         match state {
-            State::Ready => self.ready.push_back(i),
+            State::Ready => self.queue.push_back(i),
             State::Done => {
                 for below in self.below[i].clone() {
                     self.waits_for[below] -= 1;
@@ -108,7 +110,7 @@ mod tests {
 
     fn drain(ready: &mut Ready, fails: &[usize]) -> (Vec<usize>, Vec<usize>) {
         let (mut order, mut skipped) = (Vec::new(), Vec::new());
-        while let Some(i) = ready.next() {
+        while let Some(i) = ready.pop() {
             order.push(i);
             ready.set(i, State::Running);
             skipped.extend(ready.set(i, if fails.contains(&i) { State::Failed } else { State::Done }));

@@ -1,6 +1,6 @@
 //! The runner's loop, and one run of one stage.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError, mpsc};
@@ -9,12 +9,12 @@ use std::time::Instant;
 use super::{Ready, State};
 use crate::event::Event;
 use crate::execute::{Caller, Engine, Failure, Source, StageContext, Work};
-use crate::key::{Fingerprint, Inputs, Key, Output, Outputs, Record};
+use crate::key::{Digest, Fingerprint, Inputs, Key, Output, Outputs, Record};
 use crate::manifest::Study;
 use crate::plan::{Graph, Reason, Resolved, World, inputs_of, resolve};
 use crate::store::Lookup;
 
-/// How often a stage is begun again because bytes it reads vanished.
+/// How often the same bytes are made again for one purpose before the cache is taken to be failing.
 const ATTEMPTS: usize = 5;
 
 /// Everything that a run of a study needs.
@@ -94,6 +94,9 @@ impl<'a> Schedule<'a> {
     }
 
     /// Runs it to its end.
+    ///
+    /// # Panics
+    /// On a broken invariant of the scheduler, which is a bug.
     pub fn run(&self) -> Outcome {
         let mut ready = Ready::new(&Graph::new(self.study).above(&self.wanted));
         let mut ended: Vec<Ended> = self.wanted.iter().map(|&instance| Ended::not_yet(instance)).collect();
@@ -104,7 +107,7 @@ impl<'a> Schedule<'a> {
         std::thread::scope(|scope| {
             loop {
                 let going_on = !self.engine.cancel().raised() && outcome.machine.is_none();
-                while going_on && let Some(place) = ready.next() {
+                while going_on && let Some(place) = ready.pop() {
                     match self.look_up(place) {
                         None => drop(ready.set(place, State::Done)),
                         Some(queued) => {
@@ -225,18 +228,21 @@ impl<'a> Schedule<'a> {
         Ok(())
     }
 
-    /// Does a stage's work; bytes that it finds gone are made again by the stage above that made them.
+    /// Does a stage's work; bytes that it finds gone are made again by the stage above that made them, however many they are.
     fn work(&self, place: usize, inputs: &Inputs, caller: &Caller) -> Result<Outputs, Failure> {
-        for _ in 0..ATTEMPTS {
+        let mut gone = Gone::default();
+        loop {
             let context = StageContext::new(self.engine, caller, inputs);
             let work = &self.works[self.wanted[place]];
             let result = catch_unwind(AssertUnwindSafe(|| work.run(&context)));
             match result.unwrap_or_else(|panic| Err(Failure::Work(bug(&*panic)))) {
-                Err(Failure::Absent(output)) => self.make_again(&output)?,
+                Err(Failure::Absent(output)) => {
+                    gone.once_more(&output)?;
+                    self.make_again(&output)?;
+                }
                 result => return result,
             }
         }
-        Err(Failure::Machine(format!("inputs of `{}` vanish as fast as they are made again", caller.stage)))
     }
 
     /// Makes the bytes of a stage's output again: by the action that made them, or by running that stage once more, whose actions
@@ -244,11 +250,26 @@ impl<'a> Schedule<'a> {
     ///
     /// # Errors
     /// If it cannot be done, or gives other bytes.
+    ///
+    /// # Panics
+    /// Never: only stages that are done are asked.
     pub fn make_again(&self, output: &Output) -> Result<(), Failure> {
-        match self.engine.ensure(&Source::Kept(output.clone())) {
-            Err(Failure::Absent(_)) => {}
-            result => return result,
+        let mut gone = Gone::default();
+        loop {
+            match self.engine.ensure(&Source::Kept(output.clone())) {
+                // The action that made it reads what a stage above made, such as a table.
+                Err(Failure::Absent(needed)) if needed.digest != output.digest => {
+                    gone.once_more(&needed)?;
+                    self.make_again(&needed)?;
+                }
+                Err(Failure::Absent(_)) => return self.run_again(output),
+                result => return result,
+            }
         }
+    }
+
+    /// Runs the stage that made these bytes once more.
+    fn run_again(&self, output: &Output) -> Result<(), Failure> {
         let makes = |place: &usize| {
             let done = self.done[*place].get();
             done.is_some_and(|done| done.outputs.values().any(|made| made.digest == output.digest))
@@ -277,13 +298,14 @@ impl<'a> Schedule<'a> {
     /// # Errors
     /// If they cannot be.
     pub fn bytes(&self, output: &Output) -> Result<Vec<u8>, Failure> {
-        for _ in 0..ATTEMPTS {
-            match self.engine.store().read(output)? {
-                Some(bytes) => return Ok(bytes),
-                None => self.make_again(output)?,
+        let mut gone = Gone::default();
+        loop {
+            if let Some(bytes) = self.engine.store().read(output)? {
+                return Ok(bytes);
             }
+            gone.once_more(output)?;
+            self.make_again(output)?;
         }
-        Err(Failure::Machine(format!("the bytes of `{}` vanish as fast as they are made again", output.digest.short())))
     }
 
     fn commit(
@@ -304,6 +326,26 @@ impl<'a> Schedule<'a> {
                 Ok(reservation.commit(Record::new(fingerprint, outputs, context))?)
             }
         }
+    }
+}
+
+/// How often which bytes were found gone.
+#[derive(Default)]
+struct Gone(BTreeMap<Digest, usize>);
+
+impl Gone {
+    /// Notes that these bytes were found gone.
+    ///
+    /// # Errors
+    /// Where they were so often that something takes them away as fast as they are made.
+    fn once_more(&mut self, output: &Output) -> Result<(), Failure> {
+        let times = self.0.entry(output.digest).or_default();
+        *times += 1;
+        if *times <= ATTEMPTS {
+            return Ok(());
+        }
+        let digest = output.digest.short();
+        Err(Failure::Machine(format!("the bytes of `{digest}` vanish as fast as they are made again")))
     }
 }
 

@@ -23,6 +23,7 @@ pub struct ClaimParams {
     says: Identity<String>,
     statistic: Identity<Statistic>,
     from: References,
+    ends: Option<References>,
     control: Option<References>,
 }
 
@@ -83,6 +84,9 @@ impl Kind for Claim {
         let from = reader.references("from", "the stages it is judged on", &[]);
         let control_doc = "`log-trace-fall`: the same without noise; instances are paired by their axes";
         let control = reader.references_if_any("control", control_doc, &["trace-estimate"]);
+        let ends_doc =
+            "`log-trace-fall`: stages whose last point stands for the end, such as one projected to the control's loss";
+        let ends = reader.references_if_any("ends", ends_doc, &["trace-estimate"]);
         let names = ["fraction-connected", "log-trace-fall"];
         let after_doc = "the early phase ends here and is left out";
         let statistic = reader.variant("statistic", "how it is judged", &names, |name, reader| {
@@ -108,7 +112,7 @@ impl Kind for Claim {
                 },
             }
         });
-        Arc::new(ClaimParams { says, statistic: Identity::required(statistic), from, control })
+        Arc::new(ClaimParams { says, statistic: Identity::required(statistic), from, ends, control })
     }
 
     fn uses(&self, _: &str) -> &'static [&'static str] {
@@ -128,14 +132,28 @@ struct Given {
     table: String,
     probes: Option<String>,
     labels: Vec<(String, String)>,
-    control: bool,
+    part: Part,
+}
+
+/// What an instance is to the claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Part {
+    /// It is judged.
+    From,
+    /// Its last point stands for the end of the instance with the same axes.
+    Ends,
+    /// It is what the judged is compared with.
+    Control,
 }
 
 impl Work for ClaimParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
         let mut action = Action::new(&Judge).with("says", &self.says).with("statistic", &self.statistic);
         let mut given = Vec::new();
-        for (field, control) in [(Some(&self.from), false), (self.control.as_ref(), true)] {
+        let fields =
+            [(Some(&self.from), Part::From), (self.ends.as_ref(), Part::Ends), (self.control.as_ref(), Part::Control)];
+        for (field, part) in fields {
             let Some(field) = field else { continue };
             for (n, input) in cx.inputs(&field.field).iter().enumerate() {
                 let named = |table: &str| format!("{}#{n}.{table}", field.field);
@@ -145,7 +163,7 @@ impl Work for ClaimParams {
                     action = action.input(name, output);
                 }
                 let (table, labels) = (named("table"), input.labels.clone());
-                given.push(Given { table, probes: probes.map(|(name, _)| name), labels, control });
+                given.push(Given { table, probes: probes.map(|(name, _)| name), labels, part });
             }
         }
         Ok(cx.call(action.with("given", &Identity::required(given)))?.outputs)
@@ -173,11 +191,17 @@ impl ActionKind for Judge {
                 fraction_connected(claim, &tables, after_epoch, at_least)?
             }
             Statistic::LogTraceFall { after_epoch, alpha } => {
-                let (mut arms, mut controls) = (Vec::new(), Vec::new());
-                for given in given {
-                    let arm = Arm::read(cx, &given, after_epoch)?;
-                    if given.control { controls.push(arm) } else { arms.push(arm) }
+                let of = |part: Part| given.iter().filter(move |given| given.part == part);
+                let mut arms = Vec::new();
+                for start in of(Part::From) {
+                    let end = of(Part::Ends).find(|end| end.labels == start.labels);
+                    if end.is_none() && of(Part::Ends).next().is_some() {
+                        return Err(no_partner("end", &start.labels));
+                    }
+                    arms.push(Arm::read(cx, start, end.unwrap_or(start), after_epoch)?);
                 }
+                let controls = of(Part::Control).map(|control| Arm::read(cx, control, control, after_epoch));
+                let controls = controls.collect::<Result<Vec<_>, _>>()?;
                 log_trace_fall(claim, &arms, &controls, alpha)?
             }
         };
@@ -242,26 +266,30 @@ struct Arm {
 }
 
 impl Arm {
-    fn read(cx: &ActionContext<'_>, given: &Given, after: f64) -> Result<Self, Failure> {
-        let points = table(cx, &given.table)?;
+    /// The path of `given` from the end of the early phase to the last point of `end`, which may be the same path.
+    fn read(cx: &ActionContext<'_>, given: &Given, end: &Given, after: f64) -> Result<Self, Failure> {
+        let (points, last_points) = (table(cx, &given.table)?, table(cx, &end.table)?);
         let (epochs, traces) = (column(&points, "epoch")?, column(&points, "trace")?);
+        let (end_epochs, end_traces) = (column(&last_points, "epoch")?, column(&last_points, "trace")?);
         let late: Vec<usize> = (0..epochs.len()).filter(|&i| epochs[i] >= after).collect();
-        let (Some(&first), Some(&last)) = (late.first(), late.last()) else {
+        let (Some(&first), Some(&end_epoch), Some(&end_trace)) = (late.first(), end_epochs.last(), end_traces.last())
+        else {
             return Err(Failure::Work(format!("no point lies at epoch {after} or later")));
         };
-        if first == last {
+        if end_epoch <= epochs[first] {
             return Err(Failure::Work(format!("only one point lies at epoch {after} or later; a fall needs two")));
         }
-        let ends = [traces[first], traces[last]];
+        let ends = [traces[first], end_trace];
         if ends.iter().any(|&trace| trace <= 0.0) {
-            return Err(Failure::Work(format!(
-                "the trace is {} and {} at its ends; its logarithm needs both above 0",
-                ends[0], ends[1]
-            )));
+            let [start, end] = ends;
+            return Err(Failure::Work(format!("the trace is {start} and {end}; its logarithm needs both above 0")));
         }
-        let probe_error = match &given.probes {
-            Some(probes) => probe_error(&table(cx, probes)?, [epochs[first], epochs[last]], ends)?,
-            None => None,
+        let probe_error = match (&given.probes, &end.probes) {
+            (Some(start), Some(end)) => {
+                let start = forms_at(&table(cx, start)?, epochs[first])?;
+                probe_error(&start, &forms_at(&table(cx, end)?, end_epoch)?, ends)?
+            }
+            _ => None,
         };
         let late_of = |values: &[f64]| late.iter().map(|&i| values[i]).collect::<Vec<_>>();
         Ok(Self {
@@ -275,13 +303,19 @@ impl Arm {
     }
 }
 
-fn probe_error(probes: &Table, epochs: [f64; 2], ends: [f64; 2]) -> Result<Option<(f64, usize)>, Failure> {
+/// The single probes of a point.
+fn forms_at(probes: &Table, epoch: f64) -> Result<Vec<f64>, Failure> {
     let (at, forms) = (column(probes, "epoch")?, column(probes, "quadratic_form")?);
-    let of = |epoch: f64| -> Vec<f64> {
-        at.iter().zip(&forms).filter(|(at, _)| at.to_bits() == epoch.to_bits()).map(|(_, &form)| form).collect()
-    };
-    let (start, end) = (of(epochs[0]), of(epochs[1]));
-    let differences: Vec<f64> = start.iter().zip(&end).map(|(a, b)| b / ends[1] - a / ends[0]).collect();
+    Ok(at.iter().zip(forms).filter(|(at, _)| at.to_bits() == epoch.to_bits()).map(|(_, form)| form).collect())
+}
+
+fn no_partner(part: &str, labels: &[(String, String)]) -> Failure {
+    let axes: Vec<String> = labels.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
+    Failure::Work(format!("no {part} has the axes {}", axes.join(",")))
+}
+
+fn probe_error(start: &[f64], end: &[f64], ends: [f64; 2]) -> Result<Option<(f64, usize)>, Failure> {
+    let differences: Vec<f64> = start.iter().zip(end).map(|(a, b)| b / ends[1] - a / ends[0]).collect();
     if differences.len() < 2 {
         return Ok(None);
     }
@@ -293,8 +327,7 @@ fn log_trace_fall(claim: String, arms: &[Arm], controls: &[Arm], alpha: f64) -> 
     for arm in arms {
         let control = controls.iter().find(|control| control.labels == arm.labels);
         if control.is_none() && !controls.is_empty() {
-            let axes: Vec<String> = arm.labels.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
-            return Err(Failure::Work(format!("no control arm has the axes {}", axes.join(","))));
+            return Err(no_partner("control arm", &arm.labels));
         }
         falls.push(arm.fall - control.map_or(0.0, |control| control.fall));
     }
@@ -304,7 +337,7 @@ fn log_trace_fall(claim: String, arms: &[Arm], controls: &[Arm], alpha: f64) -> 
     let mut detail =
         format!("log T falls by {:.3}{less}, which is {:.1} %", -mean_fall, 100.0 * libm::expm1(mean_fall));
     let test = if arms.len() > 1 {
-        one_sample(&falls, 0.0, Alternative::Less).ok().map(|test| (test.t, test.df, test.p, "trajectories"))
+        one_sample(&falls, 0.0, Alternative::Less).ok().map(|test| (test.t, test.df, test.p, ""))
     } else {
         let errors = [arms.first(), controls.first()].into_iter().flatten().map(|arm| arm.probe_stderr);
         let variance: Option<f64> = errors.map(|stderr| stderr.map(|stderr| stderr * stderr)).sum();
@@ -314,27 +347,18 @@ fn log_trace_fall(claim: String, arms: &[Arm], controls: &[Arm], alpha: f64) -> 
             (t, df, student_t_cdf(t, df), "probes of one trajectory: probe error only")
         })
     };
-    let verdict = match test {
-        Some((t, df, p, over)) => {
-            numbers.extend([("t".to_owned(), t), ("df".to_owned(), df), ("p".to_owned(), p)]);
-            let _ = write!(
-                detail,
-                " (one-sided t-test over {}: t = {t:.2}, {df} degrees of freedom, p = {p:.2e})",
-                match over {
-                    "trajectories" => format!("{} trajectories", arms.len()),
-                    other => other.to_owned(),
-                }
-            );
-            match p {
-                p if p < alpha => Verdict::Holds,
-                p if 1.0 - p < alpha => Verdict::Fails,
-                _ => Verdict::Undecided,
-            }
+    let verdict = if let Some((t, df, p, over)) = test {
+        numbers.extend([("t".to_owned(), t), ("df".to_owned(), df), ("p".to_owned(), p)]);
+        let over = if over.is_empty() { format!("{} trajectories", arms.len()) } else { over.to_owned() };
+        let _ = write!(detail, " (one-sided t-test over {over}: t = {t:.2}, {df} degrees of freedom, p = {p:.2e})");
+        match p {
+            p if p < alpha => Verdict::Holds,
+            p if 1.0 - p < alpha => Verdict::Fails,
+            _ => Verdict::Undecided,
         }
-        None => {
-            detail.push_str(" (without spread, so no test is possible)");
-            Verdict::Undecided
-        }
+    } else {
+        detail.push_str(" (without spread, so no test is possible)");
+        Verdict::Undecided
     };
     for (n, (arm, fall)) in arms.iter().zip(&falls).enumerate() {
         let name = arm.labels.iter().map(|(axis, value)| format!("{axis}={value}")).collect::<Vec<_>>().join(",");

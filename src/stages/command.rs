@@ -124,10 +124,7 @@ impl Work for CommandParams {
         let upstream = self.from.as_ref().map_or(&[][..], |from| cx.inputs(&from.field));
         for input in upstream {
             for (name, output) in &input.outputs {
-                let place = match input.kind == "command" {
-                    true => name.clone(),
-                    false => format!("{}/{name}", input.instance),
-                };
+                let place = if input.kind == "command" { name.clone() } else { format!("{}/{name}", input.instance) };
                 action = action.input(&place, output);
             }
         }
@@ -202,8 +199,5 @@ fn last_lines(log: &Path) -> String {
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
-    match last.is_empty() {
-        true => "; it wrote nothing".to_owned(),
-        false => format!("; its last lines:\n{}", last.join("\n")),
-    }
+    if last.is_empty() { "; it wrote nothing".to_owned() } else { format!("; its last lines:\n{}", last.join("\n")) }
 }

@@ -14,8 +14,8 @@ use super::replay::state_at;
 use super::tables;
 use super::train::{json, summary};
 use super::{project, setting};
-use crate::execute::{Action, ActionContext, ActionKind, Failure, Place, Produced, StageContext, Work};
-use crate::key::{Execution, Fingerprint, Horizon, Identity, Outputs, Walk};
+use crate::execute::{ActionContext, ActionKind, Failure, Place, Produced, StageContext, Work};
+use crate::key::{Execution, Horizon, Identity, Outputs, Walk};
 use crate::manifest::{Kind, Params, Reader};
 use crate::ml::landscape::bisect::{Bisection, Ending, Segment};
 use crate::ml::landscape::line::{self, Found, LineState};
@@ -117,22 +117,20 @@ impl ConnectParams {
         let pair = minima.states.setting.action(&Line).with("samples", &self.samples);
         let pair = pair.input("from", &ends[0].theta).input("to", &ends[1].theta);
         let action = pair.clone().with("threshold", &Identity::required(*self.threshold));
-        if !cx.is_known(&action)? {
-            for (record, _) in cx.recall(pair.fingerprint())?.into_iter().rev() {
+        let found = cx.is_known(&action)?;
+        let action = match cx.recall(pair.fingerprint())?.pop().filter(|_| !found) {
+            Some((record, _)) => {
                 let known: LineState = summary(&record, "line")?;
                 if known.verdict(*self.threshold).is_some() {
                     cx.adopt(&record);
                     return Ok(known);
                 }
-                return self.checked(cx, action.input("known", &record.outputs["line"]), pair.fingerprint());
+                action.input("known", &record.outputs["line"])
             }
-        }
-        self.checked(cx, action, pair.fingerprint())
-    }
-
-    fn checked(&self, cx: &StageContext<'_>, action: Action, pair: &Fingerprint) -> Result<LineState, Failure> {
+            None => action,
+        };
         let record = cx.call(action)?;
-        cx.remember(pair, &record, 0)?;
+        cx.remember(pair.fingerprint(), &record, 0)?;
         summary(&record, "line")
     }
 
@@ -240,9 +238,10 @@ impl ActionKind for Line {
         let objective = setting::objective(cx)?;
         let samples = cx.param("samples", 10u64)? as usize;
         let ends = [setting::theta(cx, "from", &objective)?, setting::theta(cx, "to", &objective)?];
-        let known = match cx.has("known") {
-            true => serde_json::from_slice(&cx.input("known")?).map_err(Failure::work)?,
-            false => LineState::new(samples),
+        let known = if cx.has("known") {
+            serde_json::from_slice(&cx.input("known")?).map_err(Failure::work)?
+        } else {
+            LineState::new(samples)
         };
         let threshold = cx.required("threshold")?;
         let state = line::check(&*objective, [&ends[0], &ends[1]], threshold, known, &|| cx.cancelled())?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::setting::Setting;
 use crate::execute::{Failure, StageContext};
-use crate::key::{Ingredients, Output};
+use crate::key::{Ingredients, Inputs, Output, Records};
 
 /// A point of a training: θ, the optimizer's buffer, and the position, each apart, so that what depends on θ depends on it alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub struct Minimum {
     pub steps: u64,
     /// The excess loss at its end.
     pub loss: f64,
-    /// How far the descent moved: ‖θ_end − θ_start‖.
+    /// How far the descent moved: ‖θ₁ − θ₀‖, from its start to its end.
     pub distance: f64,
     /// Whether the loss is below the target; otherwise the descent hit its cap.
     pub reached: bool,
@@ -125,18 +125,45 @@ pub fn minima(cx: &StageContext<'_>, field: &str) -> Result<Minima, Failure> {
 /// If their bytes are absent.
 pub fn points(cx: &StageContext<'_>, field: &str) -> Result<Points, Failure> {
     if cx.input(field).outputs.contains_key("minima") {
-        let Minima { states, points, .. } = minima(cx, field)?;
+        return Ok(minima(cx, field)?.into());
+    }
+    Ok(states(cx, field)?.into())
+}
+
+impl From<Minima> for Points {
+    fn from(Minima { states, points, .. }: Minima) -> Self {
         let point = |minimum: Minimum| Point {
             iteration: minimum.iteration,
             theta: minimum.theta.clone(),
             minimum: Some(minimum),
         };
-        return Ok(Points { states, points: points.into_iter().map(point).collect() });
+        Self { states, points: points.into_iter().map(point).collect() }
     }
-    let states = states(cx, field)?;
-    let point = |state: &State| Point { iteration: state.iteration, theta: state.theta.clone(), minimum: None };
-    let points = states.chosen.iter().map(point).collect();
-    Ok(Points { states, points })
+}
+
+impl From<States> for Points {
+    fn from(states: States) -> Self {
+        let point = |state: &State| Point { iteration: state.iteration, theta: state.theta.clone(), minimum: None };
+        let points = states.chosen.iter().map(point).collect();
+        Self { states, points }
+    }
+}
+
+/// The states that a reference will lead to, as far as their bytes are there.
+pub fn foreseen_states(inputs: &Inputs, field: &str, records: &dyn Records) -> Option<States> {
+    foreseen(inputs, field, "states", records)
+        .or_else(|| foreseen::<Minima>(inputs, field, "minima", records).map(|minima| minima.states))
+}
+
+/// The points that a reference will lead to, as far as their bytes are there.
+pub fn foreseen_points(inputs: &Inputs, field: &str, records: &dyn Records) -> Option<Points> {
+    let minima = foreseen::<Minima>(inputs, field, "minima", records).map(Points::from);
+    minima.or_else(|| foreseen::<States>(inputs, field, "states", records).map(Points::from))
+}
+
+fn foreseen<T: DeserializeOwned>(inputs: &Inputs, field: &str, name: &str, records: &dyn Records) -> Option<T> {
+    let output = inputs.get(field)?.first()?.outputs.get(name)?;
+    serde_json::from_slice(&records.bytes(output)?).ok()
 }
 
 fn read<T: DeserializeOwned>(cx: &StageContext<'_>, field: &str, name: &str) -> Result<T, Failure> {

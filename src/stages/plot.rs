@@ -66,6 +66,7 @@ struct AxisSpec {
     high: Option<f64>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
 fn is_false(value: &bool) -> bool {
     !value
 }
@@ -174,9 +175,12 @@ fn read_layer(reader: &mut Reader<'_>) -> LayerSpec {
     let named = |names: &[&'static str]| -> Vec<(&'static str, String)> {
         names.iter().map(|&name| (name, name.to_owned())).collect()
     };
-    let colour = |name: &Option<String>| match name.as_deref().is_none_or(|name| Color::named(name).is_some()) {
-        true => Ok(()),
-        false => Err("expected a colour's name, such as `blue`, or `#rrggbb`".to_owned()),
+    let colour = |name: &Option<String>| {
+        if name.as_deref().is_none_or(|name| Color::named(name).is_some()) {
+            Ok(())
+        } else {
+            Err("expected a colour's name, such as `blue`, or `#rrggbb`".to_owned())
+        }
     };
     LayerSpec {
         field: reader.references("from", "the stages whose tables are drawn", &[]).field,

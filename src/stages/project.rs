@@ -1,6 +1,6 @@
 //! `gd-project`: each state to the minimum below it by gradient descent with the training's settings and no noise. The actions are
 //! blocks of up to 250 steps, keyed by the block's start and the target, so that a state is projected once, ever; a higher cap goes
-//! on, and a lower target goes on from the end of a higher one.
+//! on, and a lower target goes on from where a descent to a higher one had come.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,18 +8,21 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::index::{self, Minima, Minimum, State, States};
-use super::replay;
 use super::setting::{self, Setting};
 use super::tables;
 use super::train::{Evaluated, evaluation, json, summary};
+use super::{foresee, replay};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Payload, Place, Produced, StageContext, Work};
-use crate::key::{Execution, Fingerprint, Horizon, Identity, Ingredients, Output, Outputs, Walk};
-use crate::manifest::{Kind, Params, Reader};
+use crate::key::{
+    Execution, Fingerprint, Horizon, Identity, Ingredients, Inputs, Output, Outputs, Record, Records, Walk,
+};
+use crate::manifest::{Count, Forecast, Kind, Params, Reader};
 use crate::ml::landscape::descent::{Descent as Descending, DescentState};
 use crate::ml::params::{Theta, encode_flat};
 use crate::plot::{Cell, Table};
 
-/// Steps in a block. Every block is whole or ends at the minimum, so a cap is rounded up to whole blocks.
+/// Steps in a block. Every block ends at a multiple of it or at the minimum, wherever it began, so a cap is rounded up to such a multiple
+/// and a descent that was interrupted by a higher target stops at the same caps as one that was not.
 const BLOCK: u64 = 250;
 
 /// The parameters of a training that a descent takes over: all but its noise.
@@ -63,6 +66,8 @@ impl Kind for GdProject {
 
     fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
         reader.reference("from", "the states", &index::STATES);
+        let doc = "a training in whose last state's loss the target is, in place of `until_loss`: to compare both at equal loss";
+        reader.reference_if_any("until_loss_of", doc, &index::STATES);
         Arc::new(ProjectParams {
             first: reader.count("first", "the first epoch whose state is projected").default(0).horizon(),
             every: reader.count("every", "project every so many of the states").default(1).at_least(1).horizon(),
@@ -72,6 +77,16 @@ impl Kind for GdProject {
 
     fn uses(&self, _: &str) -> &'static [&'static str] {
         &["states"]
+    }
+
+    fn forecast(&self, params: &dyn Params, inputs: &Inputs, records: &dyn Records) -> Forecast {
+        let params: &ProjectParams = params.of();
+        let foreseen = || {
+            let states = index::foreseen_states(inputs, "from", records)?;
+            let target = params.foreseen_target(&states, records)?;
+            Some(foresee::descents(&params.projector(&states, target), &params.chosen(&states), records))
+        };
+        foreseen().map_or_else(Forecast::unknown, |count: Count| Forecast::unknown().with("descent", count))
     }
 }
 
@@ -144,20 +159,15 @@ impl Params for ProjectParams {
 impl Work for ProjectParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
         let states = index::states(cx, "from")?;
-        let first = self.first.0 as f64;
-        let late = |state: &&State| states.epoch_of(state.iteration) >= first;
-        let chosen: Vec<State> = states.chosen.iter().filter(late).step_by(self.every.0 as usize).cloned().collect();
-        let target = self.target(cx, &states)?;
-        let descent = self.descent.ingredients(&states, target);
-        let projector =
-            Projector { setting: states.setting.clone(), descent: descent.clone(), max_steps: *self.descent.max_steps };
+        let chosen = self.chosen(&states);
+        let projector = self.projector(&states, self.target(cx, &states)?);
         cx.expect(chosen.len() as u64, "states");
         let points = cx.each(chosen, |state| {
             let minimum = projector.project(cx, &states, &state)?;
             cx.advance(1);
             Ok(minimum)
         })?;
-        let minima = Minima { states, descent, max_steps: *self.descent.max_steps, points };
+        let minima = Minima { states, descent: projector.descent, max_steps: projector.max_steps, points };
         report_caps(cx, &minima, *self.descent.on_cap == "fail")?;
         let table = tables::keep(cx, &table(&minima))?;
         Ok(Outputs::from([("minima".to_owned(), index::keep(cx, &minima)?), ("table".to_owned(), table)]))
@@ -169,17 +179,52 @@ impl Work for ProjectParams {
 }
 
 impl ProjectParams {
+    /// The states that are projected.
+    fn chosen(&self, states: &States) -> Vec<State> {
+        let first = self.first.0 as f64;
+        let late = |state: &&State| states.epoch_of(state.iteration) >= first;
+        states.chosen.iter().filter(late).step_by(self.every.0 as usize).cloned().collect()
+    }
+
+    fn projector(&self, states: &States, target: f64) -> Projector {
+        let descent = self.descent.ingredients(states, target);
+        Projector { setting: states.setting.clone(), descent, max_steps: *self.descent.max_steps }
+    }
+
     fn target(&self, cx: &StageContext<'_>, states: &States) -> Result<f64, Failure> {
+        if !cx.inputs("until_loss_of").is_empty() {
+            let other = index::states(cx, "until_loss_of")?;
+            let last = other.chosen.last().ok_or_else(|| Failure::work("the stage `until_loss_of` has no states"))?;
+            let record = cx.call(evaluation(&other, &last.theta))?;
+            return Ok(summary::<Evaluated>(&record, "summary")?.training_loss);
+        }
         if *self.descent.until == "loss" {
             return Ok(*self.descent.until_loss);
         }
-        let actions = states.epochs.iter().map(|state| evaluation(states, &state.theta)).collect();
-        let mut least = f64::INFINITY;
-        for record in cx.map(actions)? {
-            least = least.min(summary::<Evaluated>(&record, "summary")?.training_loss);
-        }
-        Ok(least)
+        least_loss(&cx.map(evaluations(states))?)
     }
+
+    /// The target, where it is known before the stage runs.
+    fn foreseen_target(&self, states: &States, records: &dyn Records) -> Option<f64> {
+        if *self.descent.until == "loss" {
+            return Some(*self.descent.until_loss);
+        }
+        let evaluated: Option<Vec<Record>> =
+            evaluations(states).iter().map(|action| records.record(&action.key())).collect();
+        least_loss(&evaluated?).ok()
+    }
+}
+
+fn evaluations(states: &States) -> Vec<Action> {
+    states.epochs.iter().map(|state| evaluation(states, &state.theta)).collect()
+}
+
+fn least_loss(evaluated: &[Record]) -> Result<f64, Failure> {
+    let mut least = f64::INFINITY;
+    for record in evaluated {
+        least = least.min(summary::<Evaluated>(record, "summary")?.training_loss);
+    }
+    Ok(least)
 }
 
 /// Descents that hit their cap are listed one by one, never dropped.
@@ -236,10 +281,32 @@ pub struct Projector {
 }
 
 /// Where a descent stands between two blocks.
-struct Standing {
-    theta: Output,
+pub(super) struct Standing {
+    pub(super) theta: Output,
     velocity: Option<Output>,
-    steps: u64,
+    pub(super) steps: u64,
+    /// The loss, where it is below the target.
+    pub(super) loss: Option<f64>,
+    distance: f64,
+}
+
+impl Standing {
+    /// Before the first step: whatever the training's buffer was, a descent begins with an empty one.
+    pub(super) fn start(theta: &Output) -> Self {
+        Self { theta: theta.clone(), velocity: None, steps: 0, loss: None, distance: 0.0 }
+    }
+
+    /// After `steps` steps, the last of them in the block of `record`.
+    pub(super) fn after(record: &Record, steps: u64) -> Result<Self, Failure> {
+        let block: Block = summary(record, "summary")?;
+        let (theta, velocity) = (record.outputs["theta"].clone(), record.outputs.get("velocity").cloned());
+        Ok(Self { theta, velocity, steps, loss: block.loss, distance: block.distance })
+    }
+
+    /// After one block more.
+    pub(super) fn then(&self, record: &Record) -> Result<Self, Failure> {
+        Self::after(record, self.steps + summary::<Block>(record, "summary")?.steps)
+    }
 }
 
 /// What a block says of itself.
@@ -272,35 +339,40 @@ impl Projector {
             }
             other => other,
         };
-        let start = Standing { theta: state.theta.clone(), velocity: None, steps: 0 };
-        let mut at = self.go_on_from(cx, &state.theta)?.unwrap_or(start);
+        let mut at = self.go_on_from(cx, &state.theta)?.unwrap_or_else(|| Standing::start(&state.theta));
         loop {
             let record = cx.call(self.block(&state.theta, &at)).map_err(named)?;
-            let block: Block = summary(&record, "summary")?;
-            let (theta, velocity) = (record.outputs["theta"].clone(), record.outputs.get("velocity").cloned());
-            at = Standing { theta, velocity, steps: at.steps + block.steps };
-            let reached = block.loss.is_some();
-            if !reached && at.steps < self.max_steps {
+            at = at.then(&record)?;
+            if !self.is_through(&at) {
                 continue;
             }
-            let loss = match block.loss {
-                Some(loss) => {
-                    cx.remember(&self.descent_of(&state.theta), &record, at.steps)?;
-                    loss
-                }
+            cx.remember(&self.descent_of(&state.theta), &record, at.steps)?;
+            let reached = at.loss.is_some();
+            let loss = match at.loss {
+                Some(loss) => loss,
                 None => summary::<Evaluated>(&cx.call(evaluation(states, &at.theta))?, "summary")?.training_loss,
             };
-            let (iteration, distance) = (state.iteration, block.distance);
+            let (iteration, distance) = (state.iteration, at.distance);
             return Ok(Minimum { iteration, theta: at.theta, steps: at.steps, loss, distance, reached });
         }
     }
 
-    fn block(&self, origin: &Output, at: &Standing) -> Action {
+    /// Whether no block follows.
+    pub(super) fn is_through(&self, at: &Standing) -> bool {
+        at.loss.is_some() || at.steps >= self.max_steps
+    }
+
+    /// The block that follows. One that begins within the grid of blocks, at the end of a descent to a higher target, ends at the grid's
+    /// next point, so that what follows it has the keys of an uninterrupted descent.
+    pub(super) fn block(&self, origin: &Output, at: &Standing) -> Action {
         let mut action = self.setting.action(&Descent).with_all(&self.descent).input("theta", &at.theta);
         if let Some(velocity) = &at.velocity {
             action = action.input("velocity", velocity);
         }
-        if at.steps > 0 { action.input("origin", origin) } else { action }
+        if at.steps > 0 {
+            action = action.input("origin", origin);
+        }
+        if at.steps.is_multiple_of(BLOCK) { action } else { action.position("steps", BLOCK - at.steps % BLOCK) }
     }
 
     /// The descent from a state without its target: what a lower target shares with a higher one.
@@ -309,24 +381,22 @@ impl Projector {
         self.setting.action(&Descent).with_all(&descent).input("theta", origin).fingerprint().clone()
     }
 
-    /// Where no descent from this state to this target was begun, but one to a higher target has ended, the end of the lowest such.
-    /// It is only a nearer start: the bytes at the end are the same.
+    /// Where no descent from this state to this target was begun, but one to a higher target, the farthest point that such a one has
+    /// come to within the cap. Nothing before it is below this target, so it is only a nearer start: the bytes at the end are the same.
     fn go_on_from(&self, cx: &StageContext<'_>, origin: &Output) -> Result<Option<Standing>, Failure> {
-        let start = Standing { theta: origin.clone(), velocity: None, steps: 0 };
-        if cx.is_known(&self.block(origin, &start))? {
+        if cx.is_known(&self.block(origin, &Standing::start(origin)))? {
             return Ok(None);
         }
         let target: f64 = self.descent.param("until_loss", 0.0).map_err(Failure::work)?;
-        let mut nearest: Option<(f64, Standing)> = None;
+        let mut farthest: Option<Standing> = None;
         for (record, steps) in cx.recall(&self.descent_of(origin))? {
-            let reached: f64 = record.fingerprint.param("until_loss", 0.0).map_err(Failure::work)?;
-            let nearer = nearest.as_ref().is_none_or(|(nearest, _)| reached < *nearest);
-            if reached > target && nearer && steps > 0 {
-                let (theta, velocity) = (record.outputs["theta"].clone(), record.outputs.get("velocity").cloned());
-                nearest = Some((reached, Standing { theta, velocity, steps }));
+            let higher = record.fingerprint.param("until_loss", 0.0).map_err(Failure::work)? > target;
+            let farther = steps > farthest.as_ref().map_or(0, |farthest| farthest.steps);
+            if higher && farther && steps - steps % BLOCK < self.max_steps {
+                farthest = Some(Standing::after(&record, steps)?);
             }
         }
-        Ok(nearest.map(|(_, standing)| standing))
+        Ok(farthest)
     }
 }
 
@@ -345,7 +415,7 @@ impl ActionKind for Descent {
         let theta = setting::theta(cx, "theta", &objective)?;
         let origin = if cx.has("origin") { setting::theta(cx, "origin", &objective)? } else { theta.clone() };
         let start = DescentState { buffer: setting::velocity(cx, &objective)?, ..DescentState::start(theta) };
-        let end = descent.run_block(&*objective, start, BLOCK, &|| cx.cancelled())?;
+        let end = descent.run_block(&*objective, start, cx.param("steps", BLOCK)?, &|| cx.cancelled())?;
         let distance = Theta::distance(&end.theta, &origin)?;
         let block = Block { steps: end.steps, loss: end.loss, distance };
         let mut produced = BTreeMap::from([("theta".to_owned(), Payload::Bytes(end.theta.encode()?))]);

@@ -85,9 +85,12 @@ const CHUNK_DOC: &str =
 pub fn read_device(reader: &mut Reader<'_>) -> Execution<String> {
     let field = reader.text("device", "where to compute: `auto`, `cpu`, `cuda` or `cuda:N`").default("auto");
     let ordinal = |device: &str| device.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());
-    let known = move |device: &String| match ["auto", "cpu", "cuda"].contains(&device.as_str()) || ordinal(device) {
-        true => Ok(()),
-        false => Err("expected `auto`, `cpu`, `cuda` or `cuda:N`".to_owned()),
+    let known = move |device: &String| {
+        if ["auto", "cpu", "cuda"].contains(&device.as_str()) || ordinal(device) {
+            Ok(())
+        } else {
+            Err("expected `auto`, `cpu`, `cuda` or `cuda:N`".to_owned())
+        }
     };
     field.check(known).execution()
 }
@@ -97,7 +100,7 @@ fn read_model(reader: &mut Reader<'_>) -> Architecture {
     reader.variant("architecture", "which network", &names, |name, reader| match name {
         "convnet" => {
             let channels = reader.counts("channels", "channels of the four convolutions").default(vec![32, 32, 64, 64]);
-            let channels = channels.check(four).value();
+            let channels = channels.check(|channels| four(channels)).value();
             let channels = std::array::from_fn(|i| channels.get(i).map_or(1, |&n| n as usize));
             Architecture::ConvNet { channels, activation: read_activation(reader) }
         }
@@ -106,18 +109,22 @@ fn read_model(reader: &mut Reader<'_>) -> Architecture {
             final_norm: reader.flag("final_norm", "batch norm and ReLU after the last stage").default(true).value(),
         },
         _ => {
-            let hidden = reader.counts("hidden", "width of each hidden layer").required().check(positive).value();
+            let hidden = reader
+                .counts("hidden", "width of each hidden layer")
+                .required()
+                .check(|widths| positive(widths))
+                .value();
             let hidden = hidden.into_iter().map(|n| n as usize).collect();
             Architecture::Mlp { hidden, activation: read_activation(reader) }
         }
     })
 }
 
-fn positive(widths: &Vec<u64>) -> Result<(), String> {
+fn positive(widths: &[u64]) -> Result<(), String> {
     if widths.contains(&0) { Err("a width is at least 1".to_owned()) } else { Ok(()) }
 }
 
-fn four(channels: &Vec<u64>) -> Result<(), String> {
+fn four(channels: &[u64]) -> Result<(), String> {
     positive(channels)?;
     if channels.len() == 4 { Ok(()) } else { Err("expected four numbers".to_owned()) }
 }
@@ -131,9 +138,10 @@ fn read_loss(reader: &mut Reader<'_>) -> Identity<Loss> {
     let names = ["cross-entropy", "squared-error"];
     let doc =
         "what is minimised: smoothed cross-entropy as its excess over the least it can be, or half the squared error";
-    let loss = reader.variant_or("loss", doc, (&names, "cross-entropy"), |name, reader| match name {
-        "squared-error" => Loss::SquaredError,
-        _ => {
+    let loss = reader.variant_or("loss", doc, (&names, "cross-entropy"), |name, reader| {
+        if name == "squared-error" {
+            Loss::SquaredError
+        } else {
             let field = reader.float("smoothing", "ε of the smoothed targets ε/K + (1 − ε)·onehot").default(SMOOTHING);
             Loss::SmoothedCrossEntropy { smoothing: field.at_least(0).below(1).value() }
         }

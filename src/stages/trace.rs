@@ -8,12 +8,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::index::{self, Points};
-use super::setting;
-use super::tables;
 use super::train::{json, summary};
+use super::{foresee, setting, tables};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Place, Produced, StageContext, Work};
-use crate::key::{Execution, Horizon, Identity, Outputs, Walk};
-use crate::manifest::{Kind, Params, Reader};
+use crate::key::{Execution, Horizon, Identity, Inputs, Output, Outputs, Records, Walk};
+use crate::manifest::{Forecast, Kind, Params, Reader};
 use crate::ml::curvature::trace::{Estimate, probes};
 use crate::ml::rng::Stream;
 use crate::plot::{Cell, Table};
@@ -59,6 +58,14 @@ impl Kind for TraceEstimate {
     fn uses(&self, _: &str) -> &'static [&'static str] {
         &["states", "minima"]
     }
+
+    fn forecast(&self, params: &dyn Params, inputs: &Inputs, records: &dyn Records) -> Forecast {
+        let params: &TraceParams = params.of();
+        let Some(points) = index::foreseen_points(inputs, "from", records) else { return Forecast::unknown() };
+        let points = params.chosen(points);
+        let probes = params.probes(&points).into_iter().flatten();
+        Forecast::unknown().with("probe", foresee::independent(probes, records))
+    }
 }
 
 impl Params for TraceParams {
@@ -70,16 +77,27 @@ impl Params for TraceParams {
     }
 }
 
-impl Work for TraceParams {
-    fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
-        let Points { states, points } = index::points(cx, "from")?;
-        let points: Vec<_> = points.into_iter().step_by(*self.every as usize).collect();
-        cx.expect(points.len() as u64 * *self.probes, "probes");
-        let probe = |theta, index| -> Action {
+impl TraceParams {
+    fn chosen(&self, points: Points) -> Points {
+        let Points { states, points } = points;
+        Points { states, points: points.into_iter().step_by(*self.every as usize).collect() }
+    }
+
+    /// The probes of each point.
+    fn probes(&self, Points { states, points }: &Points) -> Vec<Vec<Action>> {
+        let probe = |theta: &Output, index| {
             states.setting.action(&Probe).with("seed", &self.seed).position("index", index).input("theta", theta)
         };
-        let groups = points.iter().map(|point| (0..*self.probes).map(|index| probe(&point.theta, index)).collect());
-        let records = cx.map_groups(groups.collect())?;
+        points.iter().map(|point| (0..*self.probes).map(|index| probe(&point.theta, index)).collect()).collect()
+    }
+}
+
+impl Work for TraceParams {
+    fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
+        let points = self.chosen(index::points(cx, "from")?);
+        cx.expect(points.points.len() as u64 * *self.probes, "probes");
+        let records = cx.map_groups(self.probes(&points))?;
+        let Points { states, points } = points;
         let mut table = tables::table(&COLUMNS);
         let mut single = tables::table(&[("epoch", ""), ("iteration", ""), ("probe", ""), ("quadratic_form", "nats")]);
         for (point, records) in points.iter().zip(&records) {

@@ -170,6 +170,12 @@ impl Store {
     pub fn contains(&self, output: &Output) -> bool {
         output.inline.is_some() || length_of(&self.layout.blob(&output.digest)) == Some(output.length)
     }
+
+    /// The blob of this digest, as the output that it is, if there is one; it is not read.
+    pub fn blob_of(&self, digest: &Digest) -> Option<Output> {
+        let length = length_of(&self.layout.blob(digest))?;
+        Some(Output { digest: *digest, length, inline: None })
+    }
 }
 
 /// What is wrong with the blob at `path`, if anything.

@@ -5,7 +5,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use super::layout::{FORMAT, files_below, name_of};
 use super::{Error, Store};
-use crate::key::{Digest, Key, Level, Record};
+use crate::key::{Digest, Key, Level, Output, Record};
 
 impl Store {
     /// The key of an action whose record has these bytes among its outputs. A stage's record only names what its actions made.
@@ -26,6 +26,22 @@ impl Store {
         for key in self.keys()? {
             if self.makes(&key, digest)? {
                 return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    /// These bytes as the text that some record carries, an action's or a stage's: what a stage made of its actions' outputs and is short
+    /// lies nowhere else. Every record is read for it.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn inline(&self, digest: &Digest) -> Result<Option<Output>, Error> {
+        for key in self.keys()? {
+            let outputs = self.record(&key)?.into_iter().flat_map(|record| record.outputs.into_values());
+            let carried = outputs.into_iter().find(|output| output.digest == *digest && output.inline.is_some());
+            if carried.is_some() {
+                return Ok(carried);
             }
         }
         Ok(None)
@@ -94,6 +110,18 @@ mod tests {
         assert_eq!(other.maker_of(&output.digest).unwrap(), Some(action.key));
         assert_eq!(store.maker_of(&output.digest).unwrap(), Some(action.key));
         assert_eq!(store.maker_of(&blob(2).1.digest).unwrap(), None);
+    }
+
+    #[test]
+    fn short_text_is_found_in_the_stage_record_that_carries_it() {
+        let place = Place::new();
+        let store = open(&place);
+        let stage = stage_of(1, &[("table", b"epoch,loss")]);
+        commit(&store, &stage);
+        let digest = stage.outputs["table"].digest;
+        assert_eq!(store.maker_of(&digest).unwrap(), None);
+        assert_eq!(store.inline(&digest).unwrap().as_ref(), Some(&stage.outputs["table"]));
+        assert_eq!(store.inline(&blob(2).1.digest).unwrap(), None);
     }
 
     #[test]

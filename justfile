@@ -1,0 +1,44 @@
+# Everything that must pass before anything lands.
+ci:
+    .ci/run
+
+# Whether it compiles.
+check:
+    cargo check --release --all-targets
+
+# The tests.
+test:
+    cargo test --release
+
+# Formatting and lints.
+lint:
+    cargo fmt --check
+    cargo clippy --release --all-targets -- -D warnings
+
+# Formats the code.
+fmt:
+    cargo fmt
+
+# The benchmarks.
+bench *ARGS:
+    cargo bench {{ARGS}}
+
+# The documentation of the code.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps
+
+# Renews the reference of all kinds and the schema in docs/.
+docs:
+    cargo run --release --quiet -- schema > docs/manifest.schema.json
+    cargo run --release --quiet -- schema --markdown > docs/kinds.md
+
+# Fig. 1: projected paths are connected.
+reproduce-fig1 PROFILE="small":
+    cargo run --release -- run pipelines/fig1.toml --profile {{PROFILE}}
+
+# Fig. 3: the trace falls along the projected path.
+reproduce-fig3 PROFILE="small":
+    cargo run --release -- run pipelines/fig3.toml --profile {{PROFILE}}
+
+# Every figure there is.
+reproduce-all PROFILE="small": (reproduce-fig1 PROFILE) (reproduce-fig3 PROFILE)

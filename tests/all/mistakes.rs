@@ -1,0 +1,105 @@
+//! What a user is told of a mistake: at its place, with what was expected, and nothing runs.
+
+use crate::project::Project;
+
+/// The message for a manifest that is wrong.
+fn told(manifest: &str) -> String {
+    let project = Project::with(manifest);
+    let ran = project.run();
+    ran.exits(2);
+    assert!(project.files("cache/records").is_empty() && project.files("results").is_empty(), "something ran");
+    ran.err
+}
+
+const TRAIN: &str = r#"study = "s"
+[stage.data]
+kind = "dataset"
+[stage.train]
+kind = "train"
+data = "data"
+model = { architecture = "mlp", hidden = [8] }
+epochs = 2
+"#;
+
+#[test]
+fn syntax() {
+    insta::assert_snapshot!(told("study = \"s\"\n[stage.a\nkind = 1\n"));
+}
+
+#[test]
+fn an_unknown_key() {
+    insta::assert_snapshot!(told(&format!("{TRAIN}momentun = 0.9\n")));
+}
+
+#[test]
+fn a_wrong_type_and_a_negative_number_at_once() {
+    insta::assert_snapshot!(told(&format!("{TRAIN}lr = -0.1\nmomentum = \"much\"\n")));
+}
+
+#[test]
+fn not_a_number() {
+    insta::assert_snapshot!(told(&format!("{TRAIN}lr = nan\n")));
+}
+
+#[test]
+fn a_missing_reference() {
+    insta::assert_snapshot!(told(&TRAIN.replace("data = \"data\"", "data = \"date\"")));
+}
+
+#[test]
+fn a_cycle() {
+    let command =
+        |name: &str, from: &str| format!("[stage.{name}]\nkind = \"command\"\nprogram = \"true\"\nfrom = \"{from}\"\n");
+    let manifest = format!("study = \"s\"\n{}{}{}", command("a", "c"), command("b", "a"), command("c", "b"));
+    insta::assert_snapshot!(told(&manifest));
+}
+
+#[test]
+fn a_duplicate_stage() {
+    insta::assert_snapshot!(told(&format!("{TRAIN}[stage.data]\nkind = \"dataset\"\n")));
+}
+
+#[test]
+fn an_empty_matrix() {
+    insta::assert_snapshot!(told(&format!("{TRAIN}[stage.train.matrix]\nseed = []\n")));
+}
+
+#[test]
+fn two_stages_with_one_output() {
+    let command =
+        |name: &str| format!("[stage.{name}]\nkind = \"command\"\nprogram = \"true\"\noutputs = [\"x.txt\"]\n");
+    insta::assert_snapshot!(told(&format!("study = \"s\"\n{}{}", command("a"), command("b"))));
+}
+
+#[test]
+fn a_data_file_that_is_missing() {
+    let project =
+        Project::with("study = \"s\"\n[stage.data]\nkind = \"dataset\"\nsource = \"cifar10\"\npath = \"cifar\"\n");
+    insta::assert_snapshot!(project.run().exits(2).err);
+}
+
+#[test]
+fn a_profile_and_a_stage_that_do_not_exist() {
+    let project = Project::with(TRAIN);
+    insta::assert_snapshot!(project.run_with(&["--profile", "smal"]).exits(2).err);
+    insta::assert_snapshot!(project.run_with(&["trane"]).exits(2).err);
+}
+
+#[test]
+fn a_setting_that_leads_nowhere() {
+    let project = Project::with(TRAIN);
+    insta::assert_snapshot!(project.run_with(&["--set", "stage.train.epoch=3"]).exits(2).err);
+    insta::assert_snapshot!(project.run_with(&["--set", "stage.trian.epochs=3"]).exits(2).err);
+}
+
+#[test]
+fn a_manifest_that_is_not_there() {
+    insta::assert_snapshot!(Project::new().run().exits(2).err);
+}
+
+#[test]
+fn a_device_that_there_is_not() {
+    let project = Project::with(TRAIN);
+    project.run_with(&["--device", "gpu"]).exits(2).says("there is no device `gpu`");
+    project.run_with(&["--device", "cuda"]).exits(4).says("no `cuda` device");
+}

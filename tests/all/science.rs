@@ -1,0 +1,17 @@
+//! What the studies of the landscape do, through the binary: on two hundred digits and a network of eight hidden units, so that a whole
+//! study takes half a second.
+//!
+//! Reading order: `lab` (a study in a folder of its own), `increments` (what an edit runs again), `horizons` (going on equals never having
+//! stopped), `training`, `arms` (matrix and control), `absent` (blobs that are gone), `figures`, `claims`, `failures`, `oracles`, `golden`.
+
+mod absent;
+mod arms;
+mod claims;
+mod failures;
+mod figures;
+mod golden;
+mod horizons;
+mod increments;
+mod lab;
+mod oracles;
+mod training;
