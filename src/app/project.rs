@@ -1,5 +1,7 @@
 //! Which folder a manifest belongs to, and the manifest itself, read and checked.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::{Exit, Problem, Streams};
@@ -68,10 +70,14 @@ fn check_device(device: &str) -> Result<(), Problem> {
 
 /// Files that stages name as input must be there before anything runs; one that a stage makes is had by referring to that stage.
 fn missing_files(study: &Study, root: &Path) -> Vec<miette::Report> {
-    let places = |instance: &Instance| -> Vec<PathBuf> {
-        instance.params.places().into_iter().map(|place| place.path).collect()
-    };
+    let mut makers: BTreeMap<OsString, &Instance> = BTreeMap::new();
+    for instance in &study.instances {
+        for place in instance.params.places() {
+            makers.entry(place.path.into_os_string()).or_insert(instance);
+        }
+    }
     let mut problems = Vec::new();
+    let mut there: BTreeMap<OsString, bool> = BTreeMap::new();
     let mut told = Vec::new();
     for instance in &study.instances {
         for file in instance.params.files() {
@@ -80,13 +86,16 @@ fn missing_files(study: &Study, root: &Path) -> Vec<miette::Report> {
                 continue;
             }
             let (path, origin) = (file.path.display(), file.origin.unwrap_or(instance.origin));
-            if let Some(maker) = study.instances.iter().find(|maker| places(maker).contains(&file.path)) {
+            if let Some(maker) = makers.get(file.path.as_os_str()) {
                 let message = format!("`{path}` is made by stage `{}`", maker.stage);
                 let help =
                     format!("take it from there: `from = \"{}\"` in place of naming it as an input", maker.stage);
                 problems.push(Diagnostic::new(origin, message, "named as an input of the user's").help(help));
                 told.push(file.origin);
-            } else if !root.join(&file.path).is_file() {
+            } else if !*there
+                .entry(file.path.clone().into_os_string())
+                .or_insert_with(|| root.join(&file.path).is_file())
+            {
                 let message = format!("stage `{}` names a file that is not there: `{path}`", instance.name);
                 let help = format!("looked at `{}`", root.join(&file.path).display());
                 problems.push(Diagnostic::new(origin, message, "no such file").help(help));

@@ -108,7 +108,7 @@ fn write_claims(project: &Project, new: &[Value]) -> Result<(), Failure> {
         let named = |claim: &&Value| stage(claim) == instance.name;
         claims.extend(new.iter().find(named).or_else(|| old.iter().find(named)).cloned());
     }
-    let text = format!("{:#}\n", Value::Array(claims));
+    let text = pretty(&Value::Array(claims));
     if claims_differ(&path, &text) { write_file(&path, text.as_bytes()) } else { Ok(()) }
 }
 
@@ -152,7 +152,11 @@ pub fn write_run(
         "actions": actions,
         "claims": claims(project, schedule, outcome)?,
     });
-    write_file(&project.results_of_study().join("run.json"), format!("{run:#}\n").as_bytes())
+    write_file(&project.results_of_study().join("run.json"), pretty(&run).as_bytes())
+}
+
+fn pretty(json: &Value) -> String {
+    serde_json::to_string_pretty(json).expect("invariant: a JSON value serialises") + "\n"
 }
 
 /// What became of a stage, in one word.

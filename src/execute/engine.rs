@@ -221,19 +221,20 @@ impl Engine {
         let produced = kind.run_group(&contexts)?;
         let seconds = start.elapsed().as_secs_f64() / actions.len() as f64;
         drop(lease);
-        let mut records = Vec::with_capacity(actions.len());
-        for ((action, reservation), produced) in actions.iter().zip(reservations).zip(produced) {
-            self.check_files(action)?;
-            let context = self.context(action, seconds);
-            let (bytes, mut kept) = apart(produced);
-            let record = reservation.commit_with(&bytes, |mut outputs| {
-                outputs.append(&mut kept);
-                Record::new(action.fingerprint.clone(), outputs, context)
-            })?;
-            caller.ran.fetch_add(1, Ordering::Relaxed);
+        actions.iter().try_for_each(|action| self.check_files(action))?;
+        let produced: Vec<_> = produced.into_iter().map(apart).collect();
+        let mut group = Vec::with_capacity(actions.len());
+        for ((action, reservation), (bytes, kept)) in actions.iter().zip(reservations).zip(&produced) {
+            let (fingerprint, context, kept) =
+                (action.fingerprint.clone(), self.context(action, seconds), kept.clone());
+            let make = |outputs: Outputs| Record::new(fingerprint, kept.into_iter().chain(outputs).collect(), context);
+            group.push((reservation, &bytes[..], make));
+        }
+        let records = self.store.commit_all(group)?;
+        caller.ran.fetch_add(records.len() as u64, Ordering::Relaxed);
+        for record in &records {
             let (stage, kind, key) = event(record.key, kind.name());
             self.events.emit(Event::ActionFinished { stage, kind, key, seconds });
-            records.push(record);
         }
         Ok(records)
     }

@@ -1,6 +1,7 @@
 //! Stages to instances: the natural join of what a stage's references lead to, times its own matrix.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::diagnostic::Diagnostic;
 use super::findings::Mention;
@@ -18,11 +19,39 @@ struct Row {
     upstream: Vec<usize>,
 }
 
-/// Adds the instances of `stage` to those of the stages above it.
-pub(super) fn expand(stage: &Stage, sources: &Sources, instances: &mut Vec<Instance>, problems: &mut Vec<Diagnostic>) {
+/// The instances so far, and which of them are of which stage: those of one stage are added together.
+#[derive(Debug, Default)]
+pub(super) struct Expanded {
+    pub instances: Vec<Instance>,
+    of_stage: BTreeMap<String, Range<usize>>,
+}
+
+impl Expanded {
+    /// Whether the stage of this name has instances.
+    pub fn has(&self, stage: &str) -> bool {
+        self.of_stage.contains_key(stage)
+    }
+
+    /// Adds the instances of `stage` to those of the stages above it.
+    pub fn add(&mut self, stage: &Stage, sources: &Sources, problems: &mut Vec<Diagnostic>) {
+        let before = self.instances.len();
+        let made = expand(stage, sources, self, problems);
+        self.instances.extend(made);
+        if self.instances.len() > before {
+            self.of_stage.insert(stage.name.clone(), before..self.instances.len());
+        }
+    }
+
+    fn pick(&self, target: &Target) -> Result<Vec<usize>, Diagnostic> {
+        let of_stage = self.of_stage.get(&target.stage).cloned().unwrap_or_default();
+        pick(&self.instances, of_stage.collect(), target)
+    }
+}
+
+fn expand(stage: &Stage, sources: &Sources, above: &Expanded, problems: &mut Vec<Diagnostic>) -> Vec<Instance> {
     let mut made: Vec<(Vec<usize>, Instance)> = Vec::new();
     for variant in &stage.variants {
-        let Some((rows, gathered)) = rows(stage, variant, instances, problems) else { continue };
+        let Some((rows, gathered)) = rows(stage, variant, above, problems) else { continue };
         for row in rows {
             let labels: Vec<_> = row.labels.into_iter().chain(variant.labels.iter().cloned()).collect();
             let ones = variant.mentions.iter().filter(|(mention, _)| !mention.gathers).zip(&row.upstream);
@@ -45,7 +74,7 @@ pub(super) fn expand(stage: &Stage, sources: &Sources, instances: &mut Vec<Insta
         }
     }
     made.sort_by(|a, b| a.0.cmp(&b.0));
-    instances.extend(made.into_iter().map(|(_, instance)| instance));
+    made.into_iter().map(|(_, instance)| instance).collect()
 }
 
 /// What an instance is called: `train[model=mlp,seed=0]`.
@@ -58,12 +87,12 @@ fn name(stage: &str, labels: &[(String, String)]) -> String {
 fn rows(
     stage: &Stage,
     variant: &Read,
-    instances: &[Instance],
+    above: &Expanded,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<(Vec<Row>, Vec<InputEdge>)> {
     let mut picked = Vec::new();
     for (mention, target) in &variant.mentions {
-        match pick(instances, target) {
+        match above.pick(target) {
             Ok(upstream) => picked.push((mention, target, upstream)),
             Err(diagnostic) => problems.push(diagnostic),
         }
@@ -75,7 +104,7 @@ fn rows(
     let apart = held_apart(ones.iter().map(|(_, target, _)| *target));
     let mut rows = vec![Row::default()];
     for (mention, _, upstream) in &ones {
-        let inherits = |one: usize| instances[one].labels.iter().filter(|(axis, _)| !apart.contains(axis));
+        let inherits = |one: usize| above.instances[one].labels.iter().filter(|(axis, _)| !apart.contains(axis));
         for (axis, _) in upstream.iter().flat_map(|&one| inherits(one)) {
             if let Some(own) = stage.axes.iter().find(|own| own.name == *axis) {
                 let message = format!("`{}` has the axis `{axis}` twice", stage.name);
@@ -98,10 +127,12 @@ fn rows(
         rows = joined;
     }
     let mut gathered: BTreeMap<&str, InputEdge> = BTreeMap::new();
+    let mut seen: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
     for (mention, _, upstream) in gathering {
         let new = || InputEdge { field: mention.field.clone(), upstream: Vec::new(), gathered: true };
         let edge = gathered.entry(&mention.field).or_insert_with(new);
-        edge.upstream.extend(upstream.into_iter().filter(|one| !edge.upstream.contains(one)).collect::<Vec<_>>());
+        let seen = seen.entry(&mention.field).or_default();
+        edge.upstream.extend(upstream.into_iter().filter(|one| seen.insert(*one)));
     }
     Some((rows, gathered.into_values().collect()))
 }
@@ -133,16 +164,15 @@ fn disagreement(stage: &Stage, mention: &Mention) -> Diagnostic {
     Diagnostic::new(mention.origin, message, label)
 }
 
-/// The instances that a reference leads to, in their order: at least one.
+/// The instances that a reference leads to, in their order, out of those of its stage: at least one.
 ///
 /// # Errors
 /// If the filter names an axis or a value that none of them has, or nothing is left.
-pub(super) fn pick(instances: &[Instance], target: &Target) -> Result<Vec<usize>, Diagnostic> {
-    let of_stage: Vec<usize> = (0..instances.len()).filter(|&one| instances[one].stage == target.stage).collect();
+pub(super) fn pick(instances: &[Instance], of_stage: Vec<usize>, target: &Target) -> Result<Vec<usize>, Diagnostic> {
     let labels = |axis: &str| {
         let all = of_stage.iter().flat_map(|&one| &instances[one].labels);
         let mut labels: Vec<&str> = all.filter(|(other, _)| other == axis).map(|(_, label)| label.as_str()).collect();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         labels.retain(|label| seen.insert(*label));
         labels
     };
@@ -152,7 +182,7 @@ pub(super) fn pick(instances: &[Instance], target: &Target) -> Result<Vec<usize>
             break;
         } else if known.is_empty() {
             let message = format!("`{}` has no axis `{axis}`", target.stage);
-            let axes: std::collections::BTreeSet<&str> =
+            let axes: BTreeSet<&str> =
                 of_stage.iter().flat_map(|&one| &instances[one].labels).map(|(axis, _)| axis.as_str()).collect();
             let label = if axes.is_empty() { "it has no axes" } else { "not one of its axes" };
             return Err(Diagnostic::new(*origin, message, label).offer(axis, "its axes are", axes));

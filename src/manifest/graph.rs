@@ -1,8 +1,10 @@
 //! Which stage refers to which: references that lead nowhere or to the wrong kind, cycles, and an order in which every stage comes after
 //! those it refers to. It knows stages as declared, not instances.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
+use petgraph::Direction;
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
@@ -16,9 +18,12 @@ use super::stage::Stage;
 pub(super) fn order(stages: &[Stage], declared: &[String], problems: &mut Vec<Diagnostic>) -> Vec<usize> {
     let mut graph = DiGraph::<usize, Origin>::new();
     let nodes: Vec<NodeIndex> = (0..stages.len()).map(|stage| graph.add_node(stage)).collect();
+    let numbers: BTreeMap<&str, usize> =
+        stages.iter().enumerate().map(|(number, stage)| (&*stage.name, number)).collect();
     for (from, stage) in stages.iter().enumerate() {
+        let mut known = BTreeSet::new();
         for (mention, target) in stage.variants.iter().flat_map(|variant| &variant.mentions) {
-            let Some(to) = stages.iter().position(|stage| stage.name == target.stage) else {
+            let Some(&to) = numbers.get(target.stage.as_str()) else {
                 if !declared.contains(&target.stage) {
                     let message = format!("no stage `{}`", target.stage);
                     let diagnostic = Diagnostic::new(target.stage_origin, message, "referred to here");
@@ -40,7 +45,11 @@ pub(super) fn order(stages: &[Stage], declared: &[String], problems: &mut Vec<Di
                     names => diagnostic.help(format!("of that kind: {}", listed(names, "and"))),
                 });
             }
-            graph.update_edge(nodes[from], nodes[to], target.stage_origin);
+            if known.insert(to) {
+                graph.add_edge(nodes[from], nodes[to], target.stage_origin);
+            } else {
+                graph.update_edge(nodes[from], nodes[to], target.stage_origin);
+            }
         }
     }
     for component in tarjan_scc(&graph) {
@@ -52,6 +61,9 @@ pub(super) fn order(stages: &[Stage], declared: &[String], problems: &mut Vec<Di
 /// The shortest cycle through the first stage of a component, spelled out; nothing if it has none.
 fn cycle(graph: &DiGraph<usize, Origin>, component: &[NodeIndex], stages: &[Stage]) -> Option<Diagnostic> {
     let start = *component.iter().min_by_key(|node| graph[**node])?;
+    if component.len() == 1 && !graph.contains_edge(start, start) {
+        return None;
+    }
     let mut came: Vec<Option<(NodeIndex, Origin)>> = vec![None; graph.node_count()];
     let mut queue = VecDeque::from([start]);
     while let Some(node) = queue.pop_front().filter(|_| came[start.index()].is_none()) {
@@ -91,15 +103,20 @@ fn cycle(graph: &DiGraph<usize, Origin>, component: &[NodeIndex], stages: &[Stag
     )
 }
 
+/// Of those whose upstream is placed, always the one declared first.
 fn sorted(graph: &DiGraph<usize, Origin>) -> Vec<usize> {
-    let mut done: BTreeSet<NodeIndex> = BTreeSet::new();
+    let mut waits_for: Vec<usize> = graph.node_indices().map(|node| graph.neighbors(node).count()).collect();
+    let is_free = |node: &NodeIndex| waits_for[node.index()] == 0;
+    let mut free: BinaryHeap<Reverse<NodeIndex>> = graph.node_indices().filter(is_free).map(Reverse).collect();
     let mut order = Vec::new();
-    let is_ready = |done: &BTreeSet<NodeIndex>, node: &NodeIndex| {
-        !done.contains(node) && graph.neighbors(*node).all(|upstream| done.contains(&upstream))
-    };
-    while let Some(node) = graph.node_indices().find(|node| is_ready(&done, node)) {
-        done.insert(node);
+    while let Some(Reverse(node)) = free.pop() {
         order.push(graph[node]);
+        for below in graph.neighbors_directed(node, Direction::Incoming) {
+            waits_for[below.index()] -= 1;
+            if waits_for[below.index()] == 0 {
+                free.push(Reverse(below));
+            }
+        }
     }
     order
 }

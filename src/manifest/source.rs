@@ -45,12 +45,19 @@ impl Origin {
 
 /// All texts that a study was read from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sources(Vec<Source>);
+pub struct Sources {
+    sources: Vec<Source>,
+    /// Where each line of the manifest begins: every field of every stage asks for its line.
+    lines: Vec<usize>,
+}
 
 impl Sources {
     pub(super) fn add(&mut self, source: Source) -> usize {
-        self.0.push(source);
-        self.0.len() - 1
+        if self.sources.is_empty() {
+            self.lines = std::iter::once(0).chain(source.text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        }
+        self.sources.push(source);
+        self.sources.len() - 1
     }
 
     /// The source with this number.
@@ -58,7 +65,7 @@ impl Sources {
     /// # Panics
     /// If there is none, which means that an origin of another study was given.
     pub fn source(&self, source: usize) -> &Source {
-        &self.0[source]
+        &self.sources[source]
     }
 
     /// A place as people write it: `fig3.toml:14:10`, counted from 1 in characters; a `--set` as a whole.
@@ -67,9 +74,9 @@ impl Sources {
         if origin.source > 0 {
             return source.text.clone();
         }
-        let before = &source.text[..origin.start.min(source.text.len())];
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+        let start = origin.start.min(source.text.len());
+        let line = self.lines.partition_point(|&begins| begins <= start);
+        let column = source.text[self.lines[line - 1]..start].chars().count() + 1;
         format!("{}:{line}:{column}", source.name)
     }
 }

@@ -1,11 +1,12 @@
 //! A manifest as a whole: from its text to the instances of its stages, or to everything that is wrong with it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Diagnostics};
-use super::expand::{expand, pick};
+use super::expand::{Expanded, pick};
 use super::graph::order;
 use super::kind::{Kind, Kinds, Params, Place};
 use super::mention::Target;
@@ -89,7 +90,8 @@ impl Study {
             let mut stages: Vec<&str> = self.instances.iter().map(|instance| instance.stage.as_str()).collect();
             stages.dedup();
             if stages.contains(&target.stage.as_str()) {
-                return pick(&self.instances, &target);
+                let of_stage = (0..self.instances.len()).filter(|&i| self.instances[i].stage == target.stage).collect();
+                return pick(&self.instances, of_stage, &target);
             }
             let diagnostic =
                 Diagnostic::new(target.stage_origin, format!("no stage `{}`", target.stage), "asked for here");
@@ -173,32 +175,30 @@ fn heading(root: &Table, problems: &mut Vec<Diagnostic>) -> String {
 fn instances(layers: &Layers, kinds: &Kinds, sources: &Sources, problems: &mut Vec<Diagnostic>) -> Vec<Instance> {
     let declared: Vec<String> = layers.stages.iter().map(|stage| stage.name.clone()).collect();
     let stages: Vec<Stage> = layers.stages.iter().filter_map(|stage| read(stage, kinds, problems)).collect();
-    let mut instances = Vec::new();
-    let mut unread: Vec<&str> = declared.iter().map(String::as_str).collect();
+    let mut expanded = Expanded::default();
     for stage in order(&stages, &declared, problems) {
         let stage = &stages[stage];
         let mut targets = stage.variants.iter().flat_map(|variant| &variant.mentions);
         // What takes from a stage that could not be expanded says nothing new.
-        if targets.all(|(_, target)| declared.contains(&target.stage) && !unread.contains(&target.stage.as_str())) {
-            let before = instances.len();
-            expand(stage, sources, &mut instances, problems);
-            unread.retain(|name| instances.len() == before || *name != stage.name);
+        if targets.all(|(_, target)| expanded.has(&target.stage)) {
+            expanded.add(stage, sources, problems);
         }
     }
-    instances
+    expanded.instances
 }
 
 /// Places that two instances would write to.
 fn places_taken(instances: &[Instance]) -> Vec<Diagnostic> {
-    let mut taken: BTreeMap<(super::Root, std::path::PathBuf), (&Instance, Place)> = BTreeMap::new();
+    let mut taken: BTreeMap<(super::Root, std::ffi::OsString), (&Instance, Place)> = BTreeMap::new();
     let mut problems = Vec::new();
     for instance in instances {
         for place in instance.params.places() {
             let path: std::path::PathBuf = place.path.components().filter(|part| part.as_os_str() != ".").collect();
-            let Some((first, other)) = taken.get(&(place.root, path.clone())) else {
-                taken.insert((place.root, path), (instance, place));
+            let Entry::Occupied(known) = taken.entry((place.root, path.clone().into_os_string())) else {
+                taken.insert((place.root, path.into_os_string()), (instance, place));
                 continue;
             };
+            let (first, other) = known.get();
             let message = format!("`{}` and `{}` both write `{}`", first.name, instance.name, path.display());
             let origin = place.origin.unwrap_or(instance.origin);
             let first_origin = other.origin.unwrap_or(first.origin);

@@ -77,6 +77,9 @@ fn headers(text: &str) -> Vec<(Range<usize>, Vec<String>)> {
 /// Keys that are given twice, pointing at the second with a label at the first where that can be told. What a table declared twice
 /// repeats is not said again.
 fn repetitions(root: &Node, number: usize, text: &str, errors: &[&Error]) -> Vec<Diagnostic> {
+    if errors.is_empty() {
+        return Vec::new();
+    }
     let headers = headers(text);
     let mut repeated = Vec::new();
     let mut problems = Vec::new();

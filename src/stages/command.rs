@@ -148,21 +148,20 @@ impl ActionKind for Execute {
     fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
         let store = cx.engine().store();
         let workspace = store.workspace()?;
-        let scratch = workspace.path().join("scratch");
+        let scratch = workspace.path().to_owned();
         let outputs: Vec<String> = cx.param("outputs", Vec::new())?;
         let prepare = |path: &Path| {
             let folder = path.parent().unwrap_or(path);
             fs::create_dir_all(folder)
                 .map_err(|error| Failure::Machine(format!("failed to create folder `{}`: {error}", folder.display())))
         };
-        prepare(&scratch.join("any"))?;
         for name in cx.fingerprint().inputs.keys() {
             let place = scratch.join(name);
             prepare(&place)?;
             cx.place_input(name, &place)?;
         }
         outputs.iter().try_for_each(|name| prepare(&scratch.join(name)))?;
-        let log = workspace.path().join("log");
+        let log = workspace.log().to_owned();
         let spec = CommandSpec {
             program: cx.required("program")?,
             args: cx.param("args", Vec::new())?,

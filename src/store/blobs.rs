@@ -13,6 +13,13 @@ use crate::key::{Digest, Output};
 
 const MISFIT: &str = "the blob's bytes do not fit its digest";
 
+/// Files that are to reach their places together, blobs before the records that name them.
+#[derive(Default)]
+pub(super) struct Batch<'s> {
+    pub(super) drafts: Vec<(PathBuf, Draft<'s>)>,
+    drafted: BTreeSet<Digest>,
+}
+
 impl Store {
     /// Keeps `bytes`: as a blob, unless they are short text, which the output itself carries. Two syncs where a blob is written.
     ///
@@ -33,24 +40,40 @@ impl Store {
     /// # Errors
     /// As [`Store::put`]; those that were already in place stay.
     pub fn put_all(&self, outputs: &[(String, Vec<u8>)]) -> Result<BTreeMap<String, Output>, Error> {
+        let mut drafts = Batch::default();
+        let named = self.draft_all(outputs, &mut drafts)?;
+        self.settle_all(drafts)?;
+        Ok(named)
+    }
+
+    /// Adds a draft for each output that is no blob yet.
+    pub(super) fn draft_all<'s>(
+        &'s self,
+        outputs: &[(String, Vec<u8>)],
+        batch: &mut Batch<'s>,
+    ) -> Result<BTreeMap<String, Output>, Error> {
         let mut named = BTreeMap::new();
-        let mut drafts: Vec<(PathBuf, Draft<'_>)> = Vec::new();
-        let mut drafted = BTreeSet::new();
         for (name, bytes) in outputs {
             let output = Output::of(bytes);
-            if !self.contains(&output) && drafted.insert(output.digest) {
-                drafts.push((self.layout.blob(&output.digest), self.drafts.write(bytes)?));
+            if !self.contains(&output) && batch.drafted.insert(output.digest) {
+                batch.drafts.push((self.layout.blob(&output.digest), self.drafts.write(bytes)?));
             }
             named.insert(name.clone(), output);
         }
+        Ok(named)
+    }
+
+    /// Brings drafts to their places, in their order: two syncs however many they are. One sync of the whole file system was measured
+    /// to take half as long as syncing two files and their folders, and a tenth for forty; for a single file it is no faster.
+    pub(super) fn settle_all(&self, batch: Batch<'_>) -> Result<(), Error> {
+        let drafts = batch.drafts;
         if drafts.len() > 1 {
             self.drafts.sync_file_system()?;
             drafts.into_iter().try_for_each(|(to, draft)| draft.place(&to))?;
-            self.drafts.sync_file_system()?;
+            self.drafts.sync_file_system()
         } else {
-            drafts.into_iter().try_for_each(|(to, draft)| draft.settle(&to))?;
+            drafts.into_iter().try_for_each(|(to, draft)| draft.settle(&to))
         }
-        Ok(named)
     }
 
     /// Keeps the content of the file at `path`, however large: it is copied first, by reference where the file system can, and what is
@@ -59,6 +82,9 @@ impl Store {
     /// # Errors
     /// A file that cannot be read; a failing disk.
     pub fn put_file(&self, path: &Path) -> Result<Output, Error> {
+        if length_of(path).is_some_and(|length| length <= Output::INLINE_LIMIT_BYTES as u64) {
+            return self.put(&fs::read(path).map_err(Error::at("read", path))?);
+        }
         let draft = self.drafts.copy(path)?;
         let (digest, length) = digest_of(draft.path())?;
         if length <= Output::INLINE_LIMIT_BYTES as u64 {

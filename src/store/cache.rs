@@ -6,7 +6,8 @@ use std::fs;
 use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::draft::Drafts;
 use super::layout::{Layout, name_of};
@@ -26,6 +27,10 @@ pub struct Store {
     pub(super) memo: Mutex<Memo>,
     pub(super) drafts: Drafts,
     /// Locked shared by runs and alone by gc, for as long as the store is open.
+    /// Emptied workspaces, for those that come.
+    rooms: Mutex<Vec<Room>>,
+    /// Whether files were placed that no sync has covered yet.
+    pub(super) unsynced: AtomicBool,
     _gc: File,
 }
 
@@ -82,13 +87,15 @@ impl Store {
         };
         let (gc, drafts) = prepare().map_err(|error: Error| error.opening(root))?;
         Ok(Self {
-            locks: Locks::new(&layout, disk.clone()),
+            locks: Locks::new(&layout, disk.clone()).with_spares_in(drafts.folder()),
             layout,
             disk,
             events,
             makers: Mutex::default(),
             memo: Mutex::default(),
             drafts,
+            rooms: Mutex::default(),
+            unsynced: AtomicBool::new(false),
             _gc: gc,
         })
     }
@@ -103,9 +110,20 @@ impl Store {
     /// # Errors
     /// A failing disk.
     pub fn workspace(&self) -> Result<Workspace<'_>, Error> {
+        if let Some(room) = self.rooms().pop() {
+            return Ok(Workspace { store: self, room: Some(room) });
+        }
         let path = self.drafts.fresh_path();
         self.disk.create_folder(&path).map_err(Error::at("create folder", &path))?;
-        Ok(Workspace { disk: &*self.disk, path })
+        let made = fs::metadata(&path).map_err(Error::at("inspect", &path))?;
+        Ok(Workspace {
+            store: self,
+            room: Some(Room { log: path.with_extension("log"), path, made: made.permissions() }),
+        })
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Vec<Room>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Names a damaged file and moves it to `quarantine/`. One that another process has just set aside is gone, which is as good.
@@ -170,23 +188,62 @@ impl Deref for Alone {
     }
 }
 
-/// A folder for a command to work in.
+/// An empty folder under `tmp/` of this process's own; dropped, it is emptied for the next one. A new folder and its removal cost more than
+/// that, on file systems that look long for the number of a new file when many were removed shortly before.
 pub struct Workspace<'s> {
-    disk: &'s dyn Disk,
+    store: &'s Store,
+    room: Option<Room>,
+}
+
+struct Room {
     path: PathBuf,
+    log: PathBuf,
+    /// As it was made: whoever worked in it may have changed this.
+    made: fs::Permissions,
 }
 
 impl Workspace<'_> {
     /// The folder.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.room().path
+    }
+
+    /// A path beside the folder for what is written about the work; what was there before must be overwritten.
+    pub fn log(&self) -> &Path {
+        &self.room().log
+    }
+
+    fn room(&self) -> &Room {
+        self.room.as_ref().expect("invariant: a workspace has its room until it is dropped")
+    }
+}
+
+impl Room {
+    /// Makes it as it was; false where that cannot be done.
+    fn empty(&self) -> bool {
+        let clear = || -> std::io::Result<()> {
+            for entry in fs::read_dir(&self.path)? {
+                let entry = entry?;
+                match entry.file_type()?.is_dir() {
+                    true => fs::remove_dir_all(entry.path())?,
+                    false => fs::remove_file(entry.path())?,
+                }
+            }
+            Ok(())
+        };
+        let is_as_made =
+            || fs::symlink_metadata(&self.path).is_ok_and(|now| now.is_dir() && now.permissions() == self.made);
+        is_as_made() && clear().is_ok()
     }
 }
 
 impl Drop for Workspace<'_> {
     fn drop(&mut self) {
-        if fs::exists(&self.path).unwrap_or(true) {
-            let _ = self.disk.remove_folder(&self.path);
+        let Some(room) = self.room.take() else { return };
+        if room.empty() {
+            self.store.rooms().push(room);
+        } else if fs::exists(&room.path).unwrap_or(true) {
+            let _ = self.store.disk.remove_folder(&room.path);
         }
     }
 }
@@ -231,13 +288,24 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_goes_with_its_owner() {
+    fn a_workspace_is_emptied_for_the_next_and_goes_with_the_store() {
         let place = Place::new();
         let store = open(&place);
         let workspace = store.workspace().unwrap();
         let path = workspace.path().to_owned();
         fs::write(path.join("output"), "x").unwrap();
+        fs::create_dir(path.join("folder")).unwrap();
         drop(workspace);
+        let again = store.workspace().unwrap();
+        assert_eq!(again.path(), path);
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o500)).unwrap();
+        drop(again);
+        assert!(!path.exists(), "a folder that was changed is not used again");
+        let last = store.workspace().unwrap();
+        let path = last.path().to_owned();
+        drop(last);
+        drop(store);
         assert!(!path.exists());
     }
 }

@@ -71,6 +71,14 @@ pub trait Disk: Send + Sync {
         Ok(())
     }
 
+    /// Gives a file a second name, which must not be there.
+    ///
+    /// # Errors
+    /// The system's.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
     /// Gives a file another name, replacing what has that name.
     ///
     /// # Errors

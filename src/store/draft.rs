@@ -46,6 +46,11 @@ impl Drafts {
         Ok(Self { disk, folder, count: AtomicU64::new(0), _alive: alive })
     }
 
+    /// This process's folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A new name in this process's folder.
     pub(super) fn fresh_path(&self) -> PathBuf {
         self.folder.join(self.count.fetch_add(1, Ordering::Relaxed).to_string())

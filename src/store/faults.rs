@@ -76,6 +76,11 @@ impl Disk for Faulty {
         self.before("sync everything", None)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.before("link", None)?;
+        RealDisk.link(from, to)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.before("rename to", Some(to))?;
         RealDisk.rename(from, to)
@@ -194,20 +199,18 @@ fn commit(store: &Store, outputs: &[(String, Vec<u8>)]) {
 }
 
 #[test]
-fn a_record_is_written_after_its_blob_with_four_syncs() {
-    let expected =
-        [["write", "sync", "rename to blobs", "sync folder"], ["write", "sync", "rename to records", "sync folder"]];
-    assert_eq!(order(|store| commit(store, &outputs()[..1])), expected.as_flattened());
+fn a_record_is_written_after_its_blob_with_two_syncs() {
+    let expected = ["write", "write", "sync everything", "rename to blobs", "rename to records", "sync everything"];
+    assert_eq!(order(|store| commit(store, &outputs()[..1])), expected);
 }
 
 #[test]
-fn a_record_is_written_after_its_blobs_with_four_syncs_however_many() {
+fn a_record_is_written_after_its_blobs_with_two_syncs_however_many() {
     let mut many: BTreeMap<String, Vec<u8>> = outputs().into_iter().collect();
     many.insert("loss again".into(), blob(3).0);
     let expected = [
-        ["write", "write", "write", "sync everything"],
-        ["rename to blobs", "rename to blobs", "rename to blobs", "sync everything"],
-        ["write", "sync", "rename to records", "sync folder"],
+        ["write", "write", "write", "write", "sync everything"],
+        ["rename to blobs", "rename to blobs", "rename to blobs", "rename to records", "sync everything"],
     ];
     assert_eq!(order(|store| commit(store, &many.into_iter().collect::<Vec<_>>())), expected.as_flattened());
 }
@@ -216,4 +219,36 @@ fn a_record_is_written_after_its_blobs_with_four_syncs_however_many() {
 fn inline_outputs_cost_the_records_two_syncs_only() {
     let expected = ["write", "sync", "rename to records", "sync folder"];
     assert_eq!(order(|store| commit(store, &outputs()[2..])), expected);
+}
+
+#[test]
+fn a_group_of_records_is_written_with_two_syncs() {
+    let records = [record_of(1, &[("loss", b"0.5")]), record_of(2, &[("loss", b"0.25")])];
+    let log = order(|store| {
+        let mut group = Vec::new();
+        for record in &records {
+            let Lookup::Miss(held) = store.reserve(&record.key, &|| false, &|| ()).unwrap() else { panic!("a hit") };
+            group.push((held, &[][..], |_| record.clone()));
+        }
+        assert_eq!(store.commit_all(group).unwrap(), records);
+    });
+    let expected = ["write", "write", "sync everything", "rename to records", "rename to records", "sync everything"];
+    assert_eq!(log, expected);
+}
+
+#[test]
+fn what_a_stage_leaves_is_synced_once_before_the_root_that_names_it() {
+    let stage = stage_of(1, &[]);
+    let log = order(|store| {
+        store.write_list(&stage.key, &[]).unwrap();
+        let Lookup::Miss(held) = store.reserve(&stage.key, &|| false, &|| ()).unwrap() else { panic!("a hit") };
+        held.commit(stage.clone()).unwrap();
+        for name in ["train", "plot"] {
+            let insert = |root: &mut Root| root.stages.extend([(name.to_owned(), stage.key)]);
+            store.update_root("fig3", "small", insert).unwrap();
+        }
+    });
+    let stage = ["write", "rename to records", "write", "rename to records", "sync everything"];
+    let root = ["write", "sync", "rename to roots", "sync folder"];
+    assert_eq!(log, [&stage[..], &root, &root].concat());
 }

@@ -1,7 +1,9 @@
 //! Locks that the kernel releases with the process that holds them, so that nobody ever needs an unlock command.
 //!
 //! A lock is a file under `locks/`. Its holder unlinks it before releasing it; whoever gets the lock then compares the inode it
-//! holds with the one the path names, and begins anew where they differ. Within the process one thread at a time waits for a name; the others
+//! holds with the one the path names, and begins anew where they differ. Where nobody waits, a lock costs no new file: each store keeps
+//! a few files that it has locked already, and gives one of them the lock's name as a second one. (File systems look long for the number of a
+//! new file when many were removed shortly before.) Within the process one thread at a time waits for a name; the others
 //! wait for that thread, and go on at once when it is through.
 
 use std::collections::BTreeSet;
@@ -9,12 +11,20 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::layout::Layout;
 use super::{Disk, Error};
 
+/// What file systems say that give no file a second name, or no further one.
+const NO_LINKS: [io::ErrorKind; 4] = [
+    io::ErrorKind::Unsupported,
+    io::ErrorKind::PermissionDenied,
+    io::ErrorKind::CrossesDevices,
+    io::ErrorKind::TooManyLinks,
+];
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -24,6 +34,21 @@ pub(super) struct Locks {
     disk: Arc<dyn Disk>,
     names: Mutex<BTreeSet<String>>,
     left: Condvar,
+    spares: Option<Spares>,
+}
+
+/// Files that this store has locked and that are no lock's at present.
+struct Spares {
+    folder: PathBuf,
+    count: AtomicU64,
+    free: Mutex<Vec<Spare>>,
+    /// Raised where the file system gives no file two names.
+    useless: AtomicBool,
+}
+
+struct Spare {
+    path: PathBuf,
+    file: File,
 }
 
 /// How a thread waits: when to give up, and whom to tell that it waits.
@@ -67,7 +92,13 @@ impl<'a> Steps<'a> {
 
 impl Locks {
     pub(super) fn new(layout: &Layout, disk: Arc<dyn Disk>) -> Self {
-        Self { layout: layout.clone(), disk, names: Mutex::default(), left: Condvar::new() }
+        Self { layout: layout.clone(), disk, names: Mutex::default(), left: Condvar::new(), spares: None }
+    }
+
+    /// With spare files in `folder`, which is this process's own.
+    pub(super) fn with_spares_in(self, folder: &Path) -> Self {
+        let (folder, count) = (folder.to_owned(), AtomicU64::new(0));
+        Self { spares: Some(Spares { folder, count, free: Mutex::default(), useless: AtomicBool::new(false) }), ..self }
     }
 
     /// Takes the lock `name` alone.
@@ -76,16 +107,46 @@ impl Locks {
         let entered = self.enter(name, &mut steps)?;
         let path = self.layout.lock(name);
         loop {
+            if let Some(spare) = self.name_spare(&path)? {
+                return Ok(Held { locks: self, path, file: None, spare: Some(spare), _entered: entered });
+            }
             let file = self.disk.open_lock(&path).map_err(Error::at("open", &path))?;
             match file.try_lock() {
                 Ok(()) if is_at(&file, &path)? => {
-                    return Ok(Held { disk: &*self.disk, path, _file: file, _entered: entered });
+                    return Ok(Held { locks: self, path, file: Some(file), spare: None, _entered: entered });
                 }
                 Ok(()) => {}
                 Err(fs::TryLockError::WouldBlock) => std::thread::sleep(steps.next()?),
                 Err(fs::TryLockError::Error(error)) => return Err(Error::at("lock", &path)(error)),
             }
         }
+    }
+
+    /// Gives a spare the name `path`, which is then held; `None` where the name is taken or there can be no spares.
+    fn name_spare(&self, path: &Path) -> Result<Option<Spare>, Error> {
+        let Some(spares) = self.spares.as_ref().filter(|spares| !spares.useless.load(Ordering::Relaxed)) else {
+            return Ok(None);
+        };
+        let free = spares.free().pop();
+        let spare = match free {
+            Some(spare) => spare,
+            None => self.new_spare(spares)?,
+        };
+        match self.disk.link(&spare.path, path) {
+            Ok(()) => return Ok(Some(spare)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if NO_LINKS.contains(&error.kind()) => spares.useless.store(true, Ordering::Relaxed),
+            Err(error) => return Err(Error::at("lock", path)(error)),
+        }
+        spares.free().push(spare);
+        Ok(None)
+    }
+
+    fn new_spare(&self, spares: &Spares) -> Result<Spare, Error> {
+        let path = spares.folder.join(format!("lock-{}", spares.count.fetch_add(1, Ordering::Relaxed)));
+        let file = self.disk.create(&path).map_err(Error::at("create", &path))?;
+        file.lock().map_err(Error::at("lock", &path))?;
+        Ok(Spare { path, file })
     }
 
     /// Becomes the one thread of this store that waits for `name` or holds it.
@@ -103,6 +164,12 @@ impl Locks {
     /// A thread that panicked has left the set as whole as any other.
     fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Spares {
+    fn free(&self) -> MutexGuard<'_, Vec<Spare>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -144,24 +211,34 @@ impl Drop for Entered<'_> {
 /// A lock that is held; dropping it releases it.
 #[must_use = "the lock is released when this is dropped"]
 pub struct Held<'s> {
-    disk: &'s dyn Disk,
+    locks: &'s Locks,
     path: PathBuf,
     // Released in this order, after the file's name is gone: first towards other programs, then towards threads of this one.
-    _file: File,
+    file: Option<File>,
+    spare: Option<Spare>,
     _entered: Entered<'s>,
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        // A name that stays is no harm: the kernel's lock on it is gone with the file.
-        let _ = self.disk.remove(&self.path);
+        // A name that stays is no harm once the kernel's lock on it is gone with the file, so a spare that keeps it is none any more.
+        let removed = self.locks.disk.remove(&self.path);
+        drop(self.file.take());
+        match (self.spare.take(), &self.locks.spares) {
+            (Some(spare), Some(spares)) if removed.is_ok() => spares.free().push(spare),
+            (Some(Spare { path, file }), _) => {
+                drop(file);
+                let _ = self.locks.disk.remove(&path);
+            }
+            (None, _) => {}
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::super::RealDisk;
     use super::super::testing::Place;
@@ -173,17 +250,24 @@ mod tests {
         Locks::new(&layout, Arc::new(RealDisk))
     }
 
+    fn locks_with_spares(place: &Place, folder: &str) -> Locks {
+        let folder = place.path().join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        locks(place).with_spares_in(&folder)
+    }
+
     #[test]
     fn a_lock_is_held_by_one_among_threads_and_stores() {
         let place = Place::new();
-        let stores = [locks(&place), locks(&place)];
+        // One that makes its locks' files anew, and two that give names to spare ones.
+        let stores = [locks(&place), locks_with_spares(&place, "a"), locks_with_spares(&place, "b")];
         let (inside, turns) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for i in 0..6 {
                 let (stores, inside, turns) = (&stores, &inside, &turns);
                 scope.spawn(move || {
                     for _ in 0..20 {
-                        let held = stores[i % 2].take("name", Patience::UNLIMITED).unwrap();
+                        let held = stores[i % 3].take("name", Patience::UNLIMITED).unwrap();
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                         turns.fetch_add(1, Ordering::SeqCst);
                         std::thread::yield_now();
@@ -201,7 +285,7 @@ mod tests {
     #[test]
     fn waiting_is_told_once_and_ends_when_cancelled() {
         let place = Place::new();
-        let (first, second) = (locks(&place), locks(&place));
+        let (first, second) = (locks_with_spares(&place, "a"), locks(&place));
         for waiter in [&first, &second] {
             let _held = first.take("name", Patience::UNLIMITED).unwrap();
             let (told, asked) = (Cell::new(0), Cell::new(0));
@@ -243,6 +327,19 @@ mod tests {
         assert!(matches!(locks.take("name", patience), Err(Error::Interrupted)));
         disk.0.lock().unwrap().as_ref().unwrap().unlock().unwrap();
         assert!(locks.take("name", patience).is_ok());
+    }
+
+    #[test]
+    fn a_spare_is_named_again_and_again_and_no_other_file_is_made() {
+        let place = Place::new();
+        let locks = locks_with_spares(&place, "own");
+        for name in ["a", "b", "a"] {
+            let held = locks.take(name, Patience::UNLIMITED).unwrap();
+            assert!(place.path().join("locks").join(name).exists());
+            drop(held);
+            assert_eq!(fs::read_dir(place.path().join("locks")).unwrap().count(), 0);
+        }
+        assert_eq!(fs::read_dir(place.path().join("own")).unwrap().count(), 1);
     }
 
     #[test]

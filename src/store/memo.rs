@@ -4,6 +4,7 @@
 //! leave size and times as they are. The time of the inode's last change counts too, since a program may set the other back. The
 //! memo may be deleted at any time, and a damaged one is none.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -87,11 +88,14 @@ impl Store {
     fn digest_file_at(&self, path: &Path, now: SystemTime) -> Result<Digest, Error> {
         let stamp = || fs::metadata(path).map(|metadata| Stamp::of(&metadata)).map_err(Error::at("read", path));
         let before = stamp()?;
-        let absolute = std::path::absolute(path).map_err(Error::at("read", path))?;
+        let absolute = match path.is_absolute() {
+            true => Cow::Borrowed(path),
+            false => Cow::Owned(std::path::absolute(path).map_err(Error::at("read", path))?),
+        };
         let Some(name) = absolute.to_str() else { return Ok(digest_of(path)?.0) };
-        let known = self.memo().entries(&self.layout).get(name).cloned();
-        if let Some(entry) = known.filter(|entry| entry.stamp == before) {
-            return Ok(entry.digest);
+        let known = |entry: &Entry| (entry.stamp == before).then_some(entry.digest);
+        if let Some(digest) = self.memo().entries(&self.layout).get(name).and_then(known) {
+            return Ok(digest);
         }
         let (digest, _) = digest_of(path)?;
         if stamp()? == before && !before.is_young(now) {

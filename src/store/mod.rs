@@ -20,12 +20,16 @@
 //!
 //! # What is there is whole
 //!
-//! A file is written under `tmp/`, synced, renamed to its place, and its folder synced; a record after its blobs. So whatever ends the
-//! program, a name stands for the whole content or is not there. A record whose blobs are gone is no damage: absent bytes are made
-//! again. That is why the entry of a new `ab/` folder is not synced in its parent: losing it loses only what is made again.
+//! A file is written under `tmp/`, synced, renamed to its place, and the rename synced; a record after its blobs. So whatever ends the
+//! program or the machine, a name stands for the whole content or is not there. A record whose blobs are gone is no damage: absent bytes are
+//! made again. That is why the entry of a new `ab/` folder is not synced in its parent: losing it loses only what is made again.
 //!
-//! Syncs an action: two for its record; none for inline outputs; two for one blob (the file and its folder); two for any larger number of
-//! blobs written together ([`Store::put_all`]), which sync their whole file system once before the renames and once after. Four at most.
+//! Syncs: a file by itself has two, its own and its folder's. Files that are kept together, which are an action's blobs and its record and
+//! all those of a group of actions ([`Store::commit_all`]), have two as well, of the whole file system: one before the renames and one after
+//! them. A program that is killed between two renames has placed the blobs and not yet the record; a machine that loses its power there may
+//! have kept the record alone, and absent bytes are made again. A stage's record and its list hold nothing that its actions' records
+//! do not give at once, so they are synced together, before the root that names the stages; one that a cut of power tears before that is found by
+//! its checksum.
 //!
 //! # An unknown format
 //!

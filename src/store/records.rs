@@ -1,10 +1,12 @@
 //! Records by key. A damaged one is set aside and is a miss; one of an unknown format is a miss and stays.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
+use super::draft::Draft;
 use super::layout::read_file;
 use super::{Error, Store};
-use crate::key::{Key, Record, RecordError};
+use crate::key::{Key, Level, Record, RecordError};
 
 /// What lies at a record's path.
 enum Found {
@@ -34,7 +36,7 @@ impl Store {
     }
 
     /// Where this program's record of `key` belongs: beside its own name where a record of an unknown format has that.
-    fn place_of(&self, key: &Key) -> Result<PathBuf, Error> {
+    pub(super) fn place_of(&self, key: &Key) -> Result<PathBuf, Error> {
         let path = self.layout.record(key);
         Ok(match self.find(&path, key)? {
             Found::Unknown => self.layout.record_beside(key),
@@ -58,11 +60,24 @@ impl Store {
         }
     }
 
-    /// Writes a record to its place with two syncs. Only who holds the key's reservation may.
+    /// Writes a record to its place: an action's with two syncs, a stage's with none of its own. Only who holds the key's
+    /// reservation may.
     pub(super) fn write_record(&self, record: &Record) -> Result<(), Error> {
         let path = self.place_of(&record.key)?;
-        self.drafts.write(&record.encode())?.settle(&path)?;
+        let draft = self.drafts.write(&record.encode())?;
+        if record.fingerprint.level == Level::Stage {
+            self.place_unsynced(draft, &path)?;
+        } else {
+            draft.settle(&path)?;
+        }
         self.note(record);
+        Ok(())
+    }
+
+    /// Places what is cheap to make again from what is synced. The next root that names it brings it to the medium.
+    pub(super) fn place_unsynced(&self, draft: Draft<'_>, path: &Path) -> Result<(), Error> {
+        draft.place(path)?;
+        self.unsynced.store(true, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
+use super::blobs::Batch;
 use super::lock::{Held, Patience};
 use super::{Error, Store};
 use crate::key::{Digest, Key, Output, Record};
@@ -91,6 +92,33 @@ impl Store {
         Ok((!self.contains(gone)).then_some(reservation))
     }
 
+    /// Keeps what several actions made: the blobs of all, then the records of all. Two syncs, however many there are.
+    ///
+    /// # Errors
+    /// A failing disk; then some have no record.
+    ///
+    /// # Panics
+    /// As [`Reservation::commit`].
+    pub fn commit_all<F: FnOnce(BTreeMap<String, Output>) -> Record>(
+        &self,
+        group: Vec<(Reservation<'_>, &[(String, Vec<u8>)], F)>,
+    ) -> Result<Vec<Record>, Error> {
+        let mut batch = Batch::default();
+        let (mut held, mut records) = (Vec::new(), Vec::new());
+        for (reservation, outputs, make) in group {
+            let record = make(self.draft_all(outputs, &mut batch)?);
+            assert_eq!(record.key, reservation.key, "invariant: a reservation commits its own key");
+            held.push(reservation);
+            records.push(record);
+        }
+        for record in &records {
+            batch.drafts.push((self.place_of(&record.key)?, self.drafts.write(&record.encode())?));
+        }
+        self.settle_all(batch)?;
+        records.iter().for_each(|record| self.note(record));
+        Ok(records)
+    }
+
     fn lock_key(&self, key: &Key, patience: Patience<'_>) -> Result<Reservation<'_>, Error> {
         let held = self.locks.take(&key.to_string(), patience)?;
         Ok(Reservation { store: self, key: *key, _held: held })
@@ -103,7 +131,7 @@ impl Reservation<'_> {
         &self.key
     }
 
-    /// Writes the record, whose outputs are already put, and releases the key. Two syncs.
+    /// Writes the record, whose outputs are already put, and releases the key. Two syncs for an action's, none for a stage's.
     ///
     /// # Errors
     /// A failing disk; then there is no record.
@@ -116,7 +144,7 @@ impl Reservation<'_> {
         Ok(record)
     }
 
-    /// Puts the outputs, has the record made of them, writes it and releases the key. At most four syncs, however many the outputs.
+    /// Puts the outputs, has the record made of them, writes it and releases the key: [`Store::commit_all`] of one.
     ///
     /// # Errors
     /// A failing disk; then there is no record.
@@ -128,8 +156,8 @@ impl Reservation<'_> {
         outputs: &[(String, Vec<u8>)],
         make: impl FnOnce(BTreeMap<String, Output>) -> Record,
     ) -> Result<Record, Error> {
-        let record = make(self.store.put_all(outputs)?);
-        self.commit(record)
+        let mut records = self.store.commit_all(vec![(self, outputs, make)])?;
+        Ok(records.remove(0))
     }
 
     /// Settles what a second run of an action gave, its outputs being put: `record` is compared with the one that is there. A record that

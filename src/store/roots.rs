@@ -2,6 +2,7 @@
 //! under which a study's results are written.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,8 +38,7 @@ impl Store {
     pub fn write_list(&self, stage: &Key, actions: &[Key]) -> Result<(), Error> {
         let body: String = actions.iter().flat_map(|key| [key.to_string(), "\n".to_owned()]).collect();
         let draft = self.drafts.write(&seal(LIST, &body))?;
-        draft.sync()?;
-        draft.place(&self.layout.list(stage))
+        self.place_unsynced(draft, &self.layout.list(stage))
     }
 
     /// The keys of the actions that a stage used, in the order in which they were written; `None` where there is no whole list.
@@ -90,6 +90,9 @@ impl Store {
         change(&mut root);
         if before.as_ref() == Some(&root) {
             return Ok(());
+        }
+        if self.unsynced.swap(false, Ordering::Relaxed) {
+            self.drafts.sync_file_system()?;
         }
         let file = RootFile { checksum: checksum(&root), root };
         let mut text = serde_json::to_string_pretty(&file).expect("invariant: a root serialises");

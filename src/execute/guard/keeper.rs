@@ -201,7 +201,13 @@ impl Keeper {
         let stderr = if spec.stderr == spec.stdout { stdout.try_clone() } else { File::create(&spec.stderr) };
         let stderr = stderr.map_err(|error| failed("make", &spec.stderr, &error))?;
         let mut command = Command::new(&spec.program);
-        command.args(&spec.args).env_clear().envs(&spec.env).current_dir(&spec.directory).process_group(0);
+        command.args(&spec.args).current_dir(&spec.directory).process_group(0);
+        // Emptying the environment at one stroke would make the standard library fork where it could spawn, which takes
+        // several times as long; so would naming `PATH`, which the runner therefore keeps from this program.
+        for (name, _) in std::env::vars_os() {
+            command.env_remove(name);
+        }
+        command.envs(&spec.env);
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
 
         let mark = self.next_mark;

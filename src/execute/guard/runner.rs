@@ -61,7 +61,8 @@ impl Guard {
     #[expect(clippy::missing_panics_doc, reason = "what was piped is there")]
     pub fn start(executable: &Path) -> io::Result<Self> {
         let mut command = Command::new(executable);
-        let mut child = command.arg(ARGUMENT).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child =
+            command.arg(ARGUMENT).env_remove("PATH").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let requests = child.stdin.take().expect("stdin is piped");
         let mut answers = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let mut first = String::new();
