@@ -165,11 +165,14 @@ def timed(command, folder, log):
 
 
 def measure(system, binary, shape, n, options):
-    folder = os.path.join(options.work, f"{system.__name__.lower()}-{shape}-{n}")
-    log = folder + ".log"
+    folder = log = ""
 
     def fresh():
-        shutil.rmtree(folder, ignore_errors=True)
+        # A new folder each time, removed at the very end: some file systems look long for a free number for each new file while many
+        # were removed in the last minute.
+        nonlocal folder, log
+        folder = tempfile.mkdtemp(prefix=f"{system.__name__.lower()}-{shape}-{n}-", dir=options.work)
+        log = folder + ".log"
         os.makedirs(f"{folder}/out")
         put(f"{folder}/step.sh", STEP)
         put(f"{folder}/src.txt", "source\n")

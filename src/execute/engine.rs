@@ -11,7 +11,7 @@ use super::{
 };
 use crate::event::{Event, Sink};
 use crate::key::{Arithmetic, Context, Digest, Key, Output, Outputs, Record};
-use crate::store::{Lookup, Reservation, Store};
+use crate::store::{Finished, Lookup, Reservation, Store};
 
 /// How often absent inputs are made again for one action before the cache is taken to be failing.
 const ATTEMPTS: usize = 5;
@@ -228,7 +228,7 @@ impl Engine {
             let (fingerprint, context, kept) =
                 (action.fingerprint.clone(), self.context(action, seconds), kept.clone());
             let make = |outputs: Outputs| Record::new(fingerprint, kept.into_iter().chain(outputs).collect(), context);
-            group.push((reservation, &bytes[..], make));
+            group.push(Finished { reservation, outputs: bytes, make });
         }
         let records = self.store.commit_all(group)?;
         caller.ran.fetch_add(records.len() as u64, Ordering::Relaxed);

@@ -224,9 +224,10 @@ impl Room {
         let clear = || -> std::io::Result<()> {
             for entry in fs::read_dir(&self.path)? {
                 let entry = entry?;
-                match entry.file_type()?.is_dir() {
-                    true => fs::remove_dir_all(entry.path())?,
-                    false => fs::remove_file(entry.path())?,
+                if entry.file_type()?.is_dir() {
+                    fs::remove_dir_all(entry.path())?;
+                } else {
+                    fs::remove_file(entry.path())?;
                 }
             }
             Ok(())

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::testing::{Place, blob, record_of, stage_of};
-use super::{Disk, Error, Lookup, RealDisk, Root, Store};
+use super::{Disk, Error, Finished, Lookup, RealDisk, Root, Store};
 use crate::event::Silent;
 use crate::key::Record;
 
@@ -228,7 +228,7 @@ fn a_group_of_records_is_written_with_two_syncs() {
         let mut group = Vec::new();
         for record in &records {
             let Lookup::Miss(held) = store.reserve(&record.key, &|| false, &|| ()).unwrap() else { panic!("a hit") };
-            group.push((held, &[][..], |_| record.clone()));
+            group.push(Finished { reservation: held, outputs: &[], make: |_| record.clone() });
         }
         assert_eq!(store.commit_all(group).unwrap(), records);
     });

@@ -88,9 +88,10 @@ impl Store {
     fn digest_file_at(&self, path: &Path, now: SystemTime) -> Result<Digest, Error> {
         let stamp = || fs::metadata(path).map(|metadata| Stamp::of(&metadata)).map_err(Error::at("read", path));
         let before = stamp()?;
-        let absolute = match path.is_absolute() {
-            true => Cow::Borrowed(path),
-            false => Cow::Owned(std::path::absolute(path).map_err(Error::at("read", path))?),
+        let absolute = if path.is_absolute() {
+            Cow::Borrowed(path)
+        } else {
+            Cow::Owned(std::path::absolute(path).map_err(Error::at("read", path))?)
         };
         let Some(name) = absolute.to_str() else { return Ok(digest_of(path)?.0) };
         let known = |entry: &Entry| (entry.stamp == before).then_some(entry.digest);

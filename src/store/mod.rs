@@ -73,7 +73,7 @@ pub use error::Error;
 pub use gc::{GcItem, GcOptions, GcPlan, GcSort};
 pub use hints::Hint;
 pub use lock::Held;
-pub use reserve::{Lookup, Remade, Reservation};
+pub use reserve::{Finished, Lookup, Remade, Reservation};
 pub use roots::Root;
 pub use size::{ParseSizeError, Size};
 pub use stats::{Count, KindStats, Stats};

@@ -41,6 +41,17 @@ pub enum Remade {
     },
 }
 
+/// What one action made: its reservation, its outputs' bytes by name, and how its record is made of the outputs.
+#[derive(Debug)]
+pub struct Finished<'s, 'b, F> {
+    /// The right to write its record.
+    pub reservation: Reservation<'s>,
+    /// The bytes, by name.
+    pub outputs: &'b [(String, Vec<u8>)],
+    /// Gives the record, once the outputs are known by digest.
+    pub make: F,
+}
+
 impl Store {
     /// The record under `key`, or the right to write it. While another holds that right, it waits (the lock is tried from every 10 ms to
     /// every second) and then finds the other's record. `waiting` is called once, when the first try fails; `cancelled` is asked
@@ -101,11 +112,11 @@ impl Store {
     /// As [`Reservation::commit`].
     pub fn commit_all<F: FnOnce(BTreeMap<String, Output>) -> Record>(
         &self,
-        group: Vec<(Reservation<'_>, &[(String, Vec<u8>)], F)>,
+        group: Vec<Finished<'_, '_, F>>,
     ) -> Result<Vec<Record>, Error> {
         let mut batch = Batch::default();
         let (mut held, mut records) = (Vec::new(), Vec::new());
-        for (reservation, outputs, make) in group {
+        for Finished { reservation, outputs, make } in group {
             let record = make(self.draft_all(outputs, &mut batch)?);
             assert_eq!(record.key, reservation.key, "invariant: a reservation commits its own key");
             held.push(reservation);
@@ -115,7 +126,9 @@ impl Store {
             batch.drafts.push((self.place_of(&record.key)?, self.drafts.write(&record.encode())?));
         }
         self.settle_all(batch)?;
-        records.iter().for_each(|record| self.note(record));
+        for record in &records {
+            self.note(record);
+        }
         Ok(records)
     }
 
@@ -156,7 +169,7 @@ impl Reservation<'_> {
         outputs: &[(String, Vec<u8>)],
         make: impl FnOnce(BTreeMap<String, Output>) -> Record,
     ) -> Result<Record, Error> {
-        let mut records = self.store.commit_all(vec![(self, outputs, make)])?;
+        let mut records = self.store.commit_all(vec![Finished { reservation: self, outputs, make }])?;
         Ok(records.remove(0))
     }
 
