@@ -57,6 +57,10 @@ impl Place {
 }
 
 impl Records for Place {
+    fn noted(&self, _: &Key) -> Vec<(Record, u64)> {
+        Vec::new()
+    }
+
     fn record(&self, key: &Key) -> Option<Record> {
         Records::record(&self.store, key)
     }
