@@ -57,7 +57,10 @@ impl Diagnostic {
 /// The one of `names` that `wrong` was probably meant to be.
 pub(super) fn nearest<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
     let distance = |name: &&str| strsim::damerau_levenshtein(wrong, name);
-    let close = |name: &&&str| distance(name) <= (wrong.chars().count().max(name.chars().count()) / 3).max(1);
+    let length = |name: &str| name.chars().count();
+    // Names of one letter are always one change apart, which says nothing.
+    let close =
+        |name: &&&str| distance(name) < length(name) && distance(name) <= (length(wrong).max(length(name)) / 3).max(1);
     names.iter().filter(close).min_by_key(|name| distance(name)).copied()
 }
 

@@ -27,8 +27,8 @@ pub(super) struct Layers {
     pub profiles: Vec<String>,
 }
 
-/// The stages of the manifest `root` with the profile `wanted` over them.
-pub(super) fn lay(root: &Table, wanted: Option<&str>, problems: &mut Vec<Diagnostic>) -> Layers {
+/// The stages of the manifest `root` with the profile `wanted` over them, which was asked for at its origin.
+pub(super) fn lay(root: &Table, wanted: Option<(&str, Origin)>, problems: &mut Vec<Diagnostic>) -> Layers {
     let mut stages = Vec::new();
     for (entry, table) in stage_tables(root, problems) {
         if !is_name(&entry.key) {
@@ -39,13 +39,14 @@ pub(super) fn lay(root: &Table, wanted: Option<&str>, problems: &mut Vec<Diagnos
     let profiles = tables(root, "profile", problems);
     let mut names: Vec<String> = ALWAYS.map(str::to_owned).to_vec();
     names.extend(profiles.iter().map(|(entry, _)| &entry.key).filter(|key| !ALWAYS.contains(&key.as_str())).cloned());
-    let wanted = wanted.unwrap_or(DEFAULT);
-    if !names.iter().any(|name| name == wanted) {
-        let origin = root.entry("profile").map_or(Origin { source: 0, start: 0, end: 0 }, |entry| entry.key_origin);
+    if let Some((wanted, origin)) = wanted
+        && !names.iter().any(|name| name == wanted)
+    {
         let diagnostic =
             Diagnostic::new(origin, format!("no profile `{wanted}`"), "not among the profiles of this manifest");
         problems.push(diagnostic.offer(wanted, "its profiles are", names.iter().map(String::as_str)));
     }
+    let wanted = wanted.map_or(DEFAULT, |(name, _)| name);
     let base: Vec<String> = stages.iter().map(|stage| stage.name.clone()).collect();
     for (entry, table) in profiles {
         if !is_name(&entry.key) {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::{Serialize, Serializer};
 
-/// A text that was read: a manifest, or one `--set`.
+/// A text that was read: a manifest, one `--set`, or `--profile`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// What people call it: a path, or `command line`.
@@ -24,7 +24,7 @@ impl Source {
 /// A place in one of the sources: a range of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
-    /// Which source, counted from 0: the manifest is first, then each `--set`.
+    /// Which source, counted from 0: the manifest is first, then each `--set`, then `--profile`.
     pub source: usize,
     /// The first byte.
     pub start: usize,

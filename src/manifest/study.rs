@@ -117,13 +117,18 @@ pub fn load(source: Source, kinds: &Kinds, profile: Option<&str>, sets: &[String
     for set in sets {
         sources.add(Source::new("the command line", format!("--set {set}")));
     }
+    let wanted = profile.map(|name| {
+        let flag = "--profile ";
+        let source = sources.add(Source::new("the command line", format!("{flag}{name}")));
+        (name, Origin::new(source, flag.len()..flag.len() + name.len()))
+    });
     let sources = Arc::new(sources);
     let mut problems = parsed.problems;
     let Some(root) = parsed.root.table().filter(|_| parsed.whole) else {
         return Err(Diagnostics::new(sources, problems));
     };
     let name = heading(root, &mut problems);
-    let mut layers = lay(root, profile, &mut problems);
+    let mut layers = lay(root, wanted, &mut problems);
     for number in 1..=sets.len() {
         problems.extend(set(&mut layers.stages, &sources, number).err());
     }

@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::descend::Projector;
 use super::index::{self, Minima, Minimum};
-use super::project::{Projector, report_caps};
+use super::project::report_caps;
 use super::replay::state_at;
 use super::tables;
 use super::train::{json, summary};

@@ -1,8 +1,8 @@
 //! What a run would find and what it would make, for forecasts: counted by walking from record to record, as the stage itself will. Nothing is
 //! guessed: where it cannot be known how much follows, the count says "at least".
 
+use super::descend::{Projector, Standing};
 use super::index::State;
-use super::project::{Projector, Standing};
 use crate::execute::Action;
 use crate::key::Records;
 use crate::manifest::Count;
