@@ -61,12 +61,10 @@ fn kill_nine_at_thirty_moments_loses_nothing_and_repeats_nothing() {
             assert_eq!(project.files("out"), expected, "after kill {kill}");
             assert_eq!(project.run().succeeds().actions(), 0);
             project.call(&["cache", "verify"]).succeeds();
-            // A record is written after its command noted that it ran: a kill in between may cost one repetition, and no more.
-            let log = project.read("log.txt");
-            for stage in 0..10 {
-                let times = log.lines().filter(|line| *line == format!("s{stage}")).count();
-                assert!(times <= 2 + 5, "s{stage} ran {times} times");
-            }
+            // A record is written after its command noted that it ran, so a kill may cost one repetition of each stage that was running.
+            let running = std::thread::available_parallelism().unwrap().get();
+            let noted = project.read("log.txt").lines().count();
+            assert!(noted <= 10 + 5 * running, "{noted} commands ran for ten stages and five kills");
             project = Project::new();
             project.file("study.toml", &ten_stages(&project));
         }

@@ -1,0 +1,154 @@
+//! What a manifest says of axes, layers and marks, and how it is read.
+
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::Reader;
+use crate::plot::{Axis, Color, Mark, Scale};
+
+/// Axes, layers and marks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct PanelSpec {
+    pub(super) x: AxisSpec,
+    pub(super) y: AxisSpec,
+    pub(super) layers: Vec<LayerSpec>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) marks: Vec<MarkSpec>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct AxisSpec {
+    pub(super) label: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    log: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    low: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    high: Option<f64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Columns of a table as one series for each instance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct LayerSpec {
+    /// The reference field that its instances come through.
+    pub(super) field: String,
+    pub(super) table: String,
+    pub(super) x: String,
+    pub(super) y: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
+    pub(super) label: String,
+    pub(super) style: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) color: Option<String>,
+    /// Only rows whose cell in this column is this text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) only: Option<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum MarkSpec {
+    Horizontal { at: f64, label: String },
+    Vertical { at: f64, label: String },
+    Span { from: f64, to: f64, label: String },
+}
+
+pub(super) fn read_panel(reader: &mut Reader<'_>) -> PanelSpec {
+    PanelSpec {
+        x: reader.table("x", "the horizontal axis", read_axis).required().value(),
+        y: reader.table("y", "the vertical axis", read_axis).required().value(),
+        layers: reader
+            .tables("layers", "what is drawn, from the back to the front", read_layer)
+            .required()
+            .not_empty()
+            .value(),
+        marks: reader.tables("marks", "lines and spans with a name", read_mark).default(Vec::new()).value(),
+    }
+}
+
+fn read_axis(reader: &mut Reader<'_>) -> AxisSpec {
+    let scales = [("linear", false), ("log", true)];
+    AxisSpec {
+        label: reader.text("label", "its name").required().value(),
+        unit: reader.text("unit", "in parentheses after the name").optional().value(),
+        log: reader.choice("scale", "linear or logarithmic", &scales).default(false).value(),
+        low: reader.float("low", "its lower end").optional().value(),
+        high: reader.float("high", "its upper end").optional().value(),
+    }
+}
+
+fn read_layer(reader: &mut Reader<'_>) -> LayerSpec {
+    let named = |names: &[&'static str]| -> Vec<(&'static str, String)> {
+        names.iter().map(|&name| (name, name.to_owned())).collect()
+    };
+    let colour = |name: &Option<String>| {
+        if name.as_deref().is_none_or(|name| Color::named(name).is_some()) {
+            Ok(())
+        } else {
+            Err("expected a colour's name, such as `blue`, or `#rrggbb`".to_owned())
+        }
+    };
+    LayerSpec {
+        field: reader.references("from", "the stages whose tables are drawn", &[]).field,
+        table: reader
+            .choice("table", "which of their tables", &named(&["table", "lines", "path", "probes"]))
+            .default("table".to_owned())
+            .value(),
+        x: reader.text("x", "the column along").required().value(),
+        y: reader.text("y", "the column up").required().value(),
+        error: reader.text("error", "the column with the half length of error bars").optional().value(),
+        label: reader.text("label", "its name in the legend").default("").value(),
+        style: reader
+            .choice("style", "how it is drawn", &named(&["line", "points", "line-points", "step"]))
+            .default("line".to_owned())
+            .value(),
+        color: reader.text("color", "of the palette, or `#rrggbb`").optional().check(colour).value(),
+        only: reader
+            .texts("only", "a column and a text: only rows that have that text there")
+            .check(|pair| if pair.len() == 2 { Ok(()) } else { Err("expected a column and a text".to_owned()) })
+            .optional()
+            .value()
+            .and_then(|pair| Some((pair.first()?.clone(), pair.get(1)?.clone()))),
+    }
+}
+
+fn read_mark(reader: &mut Reader<'_>) -> MarkSpec {
+    let label = reader.text("label", "its name").default("").value();
+    reader.variant("kind", "what it is", &["horizontal", "vertical", "span"], |name, reader| {
+        let label = label.clone();
+        match name {
+            "horizontal" => MarkSpec::Horizontal { at: reader.float("at", "at which y").required().value(), label },
+            "vertical" => MarkSpec::Vertical { at: reader.float("at", "at which x").required().value(), label },
+            _ => MarkSpec::Span {
+                from: reader.float("from", "from which x").required().value(),
+                to: reader.float("to", "to which x").required().value(),
+                label,
+            },
+        }
+    })
+}
+
+impl AxisSpec {
+    pub(super) fn axis(&self) -> Axis {
+        let scale = if self.log { Scale::Log } else { Scale::Linear };
+        let (label, unit) = (self.label.clone(), self.unit.clone());
+        Axis { label, unit, scale, range: self.low.zip(self.high) }
+    }
+}
+
+impl MarkSpec {
+    pub(super) fn mark(&self) -> Mark {
+        match self {
+            Self::Horizontal { at, label } => Mark::horizontal(*at, label),
+            Self::Vertical { at, label } => Mark::vertical(*at, label),
+            Self::Span { from, to, label } => Mark::span(*from, *to, label),
+        }
+    }
+}
