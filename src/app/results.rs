@@ -13,6 +13,7 @@ use crate::execute::{Engine, Failure, Place, Work};
 use crate::plan::World;
 use crate::report::Counts;
 use crate::schedule::{Ended, Outcome, Schedule, State};
+use crate::store::Held;
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
@@ -35,8 +36,7 @@ pub fn write(
     here: &dyn World,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
-    let waiting = || ();
-    let _held = engine.store().lock_study(&project.study.name, &|| engine.cancel().raised(), &waiting)?;
+    let _held = lock(project, engine)?;
     for ended in &mut outcome.stages {
         if ended.state != State::Done {
             continue;
@@ -117,12 +117,17 @@ fn claims_differ(path: &Path, text: &str) -> bool {
     fs::read(path).map_or(!nothing, |there| there != text.as_bytes())
 }
 
+/// The lock of the study's results, against other runs of it.
+fn lock<'e>(project: &Project, engine: &'e Engine) -> Result<Held<'e>, Failure> {
+    Ok(engine.store().lock_study(&project.study.name, &|| engine.cancel().raised(), &|| ())?)
+}
+
 /// `run.json`, rewritten by every run.
 ///
 /// # Errors
 /// If it cannot be written.
 pub fn write_run(
-    project: &Project,
+    (project, engine): (&Project, &Engine),
     schedule: &Schedule<'_>,
     outcome: &Outcome,
     counts: &Counts,
@@ -152,6 +157,7 @@ pub fn write_run(
         "actions": actions,
         "claims": claims(project, schedule, outcome)?,
     });
+    let _held = lock(project, engine)?;
     write_file(&project.results_of_study().join("run.json"), pretty(&run).as_bytes())
 }
 

@@ -50,7 +50,7 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
         live.finish();
     }
     remember(&store, &project, &outcome, whole)?;
-    let written = written.and_then(|()| results::write_run(&project, &schedule, &outcome, &tally.counts()));
+    let written = written.and_then(|()| results::write_run((&project, &engine), &schedule, &outcome, &tally.counts()));
     store.flush()?;
     let counts = tally.counts();
     let folder = project.results_of_study();
