@@ -177,7 +177,7 @@ impl ConnectParams {
         let mut segments = tables::table(&columns);
         let mut points = tables::table(&[("epoch", ""), ("iteration", ""), ("loss", "nats"), ("minimum", "")]);
         let mut point = |iteration: f64, loss: f64, minimum: bool| {
-            let epoch = iteration / path.states.iterations_per_epoch as f64;
+            let epoch = path.states.epoch_at(iteration);
             let minimum = Cell::Text(if minimum { "yes" } else { "no" }.to_owned());
             points.rows.push(vec![Cell::Number(epoch), Cell::Number(iteration), Cell::Number(loss), minimum]);
         };

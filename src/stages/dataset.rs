@@ -68,7 +68,12 @@ fn read_options(reader: &mut Reader<'_>) -> Identity<Options> {
             .choice("normalise", "`standard`: less the mean, over the standard deviation, of each channel", &normalise)
             .default(Normalise::Standard)
             .value(),
-        subset: reader.count("subset", "only so many training samples").optional().value().map(|n| n as usize),
+        subset: reader
+            .count("subset", "only so many training samples")
+            .at_least(1)
+            .optional()
+            .value()
+            .map(|n| n as usize),
         shuffle_labels_from: reader
             .count("shuffle_labels_from", "training samples from this place on have their labels shuffled")
             .optional()

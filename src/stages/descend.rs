@@ -109,18 +109,30 @@ impl Projector {
         if let Some(record) = last {
             cx.remember(&self.descent_of(&state.theta), &record, at.steps)?;
         }
-        let reached = at.loss.is_some();
         let loss = match at.loss {
             Some(loss) => loss,
-            None => summary::<Evaluated>(&cx.call(evaluation(states, &at.theta))?, "summary")?.training_loss,
+            None => Self::loss_at_the_cap(cx, states, &at).map_err(named)?,
         };
+        // The step that ends at the cap may be the one that goes below the target: nothing has asked there yet.
+        let reached = loss < self.target()?;
         let (iteration, distance) = (state.iteration, at.distance);
         Ok(Minimum { iteration, theta: at.theta, steps: at.steps, loss, distance, reached })
     }
 
-    /// Whether no block follows.
+    fn loss_at_the_cap(cx: &StageContext<'_>, states: &States, at: &Standing) -> Result<f64, Failure> {
+        let record = cx.call(evaluation(states, &at.theta))?;
+        Ok(summary::<Evaluated>(&record, "summary")?.training_loss)
+    }
+
+    /// The loss below which a descent ends.
+    fn target(&self) -> Result<f64, Failure> {
+        self.descent.param("until_loss", 0.0).map_err(Failure::work)
+    }
+
+    /// Whether no block follows: below the target, or at the end of the last block that the cap lets begin. A descent that goes on from
+    /// within a block comes to the same end as one that began it.
     pub(super) fn is_through(&self, at: &Standing) -> bool {
-        at.loss.is_some() || at.steps >= self.max_steps
+        at.loss.is_some() || at.steps >= self.max_steps.next_multiple_of(BLOCK)
     }
 
     /// The block that follows. One that begins within the grid of blocks, at the end of a descent to a higher target, ends at the grid's
@@ -149,7 +161,7 @@ impl Projector {
     /// # Errors
     /// If a record is of another program.
     pub(super) fn farthest(&self, noted: Vec<(Record, u64)>) -> Result<Option<(Record, Standing)>, Failure> {
-        let target: f64 = self.descent.param("until_loss", 0.0).map_err(Failure::work)?;
+        let target = self.target()?;
         let mut farthest: Option<(Record, Standing)> = None;
         for (record, steps) in noted {
             let until: f64 = record.fingerprint.param("until_loss", 0.0).map_err(Failure::work)?;

@@ -35,12 +35,30 @@ pub struct States {
     pub epochs: Vec<State>,
     /// The states that were asked for; where nothing else was, those of `epochs`.
     pub chosen: Vec<State>,
+    /// Where a training whose epochs are longer or shorter stood when this one began at one of its points.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// A point of another training by both its counts.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The iteration.
+    pub iteration: u64,
+    /// The epoch, and the part of one.
+    pub epoch: f64,
 }
 
 impl States {
     /// The epoch, and the part of one, at which an iteration lies.
     pub fn epoch_of(&self, iteration: u64) -> f64 {
-        iteration as f64 / self.iterations_per_epoch as f64
+        self.epoch_at(iteration as f64)
+    }
+
+    /// As [`epoch_of`](Self::epoch_of), of a point between two iterations.
+    pub fn epoch_at(&self, iteration: f64) -> f64 {
+        let Origin { iteration: first, epoch } = self.origin.unwrap_or(Origin { iteration: 0, epoch: 0.0 });
+        epoch + (iteration - first as f64) / self.iterations_per_epoch as f64
     }
 }
 

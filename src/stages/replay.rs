@@ -8,7 +8,7 @@ use super::setting::{self, Setting};
 use super::train::{Epoch, produced};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Produced, StageContext};
 use crate::key::{Identity, Ingredients, Walk};
-use crate::manifest::Reader;
+use crate::manifest::{Field, Reader};
 use crate::ml::data::{Sampling, iterations_per_epoch};
 use crate::ml::landscape::training::{Batch, Labels, Training, TrainingState};
 use crate::ml::objective::Objective;
@@ -105,9 +105,9 @@ impl RecipeParams {
             .identity("seed", &self.seed);
     }
 
-    /// As they enter keys.
+    /// As they enter keys. Where nothing is drawn, neither how nor from what seed.
     pub fn ingredients(&self) -> Ingredients {
-        Ingredients::default()
+        let all = Ingredients::default()
             .with("lr", &self.lr)
             .with("momentum", &self.momentum)
             .with("dampening", &self.dampening)
@@ -116,9 +116,8 @@ impl RecipeParams {
             .with("schedule", &self.schedule)
             .with("batch", &self.batch)
             .with("noise", &self.noise)
-            .with("labels", &self.labels)
-            .with("sampling", &self.sampling)
-            .with("seed", &self.seed)
+            .with("labels", &self.labels);
+        if *self.noise == "none" { all } else { all.with("sampling", &self.sampling).with("seed", &self.seed) }
     }
 }
 
@@ -127,20 +126,25 @@ fn read_schedule(reader: &mut Reader<'_>) -> Identity<Schedule> {
     let schedule = reader.table("schedule", doc, |reader| {
         let kind = reader.variant("kind", "its form", &["constant", "step", "cosine"], |name, reader| match name {
             "step" => Schedule::Step {
-                every: reader.count("every", "epochs between two changes").required().at_least(1).value() as u32,
+                every: epochs(reader.count("every", "epochs between two changes").required().at_least(1)),
                 factor: reader.float("factor", "what the rate is multiplied with").required().positive().value(),
             },
             "cosine" => Schedule::Cosine {
-                total: reader.count("total", "epochs until the rate is 0").required().at_least(1).value() as u32,
+                total: epochs(reader.count("total", "epochs until the rate is 0").required().at_least(1)),
             },
             _ => Schedule::Constant,
         });
-        match reader.count("warmup", "epochs of linear rise before").default(0).value() {
+        match epochs(reader.count("warmup", "epochs of linear rise before").default(0)) {
             0 => kind,
-            epochs => Schedule::Warmup { epochs: epochs as u32, then: Box::new(kind) },
+            epochs => Schedule::Warmup { epochs, then: Box::new(kind) },
         }
     });
     schedule.default(Schedule::Constant).identity()
+}
+
+/// A number of epochs.
+fn epochs(field: Field<'_, '_, u64>) -> u32 {
+    u32::try_from(field.at_most(u32::MAX).value()).unwrap_or(u32::MAX)
 }
 
 /// A function and a training on it: all that the key of an epoch needs besides the state before it.

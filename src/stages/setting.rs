@@ -212,13 +212,14 @@ pub fn placement(cx: &ActionContext<'_>) -> Result<Placement, Failure> {
     Ok(Placement { dtype, device })
 }
 
-/// The point that an action's input holds.
+/// The point that an action's input holds, in the element type that is computed in: a start may come from a training in another.
 ///
 /// # Errors
 /// If its bytes are absent, or belong to another model.
 pub fn theta(cx: &ActionContext<'_>, name: &str, objective: &Objective) -> Result<Theta, Failure> {
     let layout = Arc::clone(objective.model().layout());
-    Ok(Theta::decode(layout, &cx.input(name)?, &objective.placement().device)?)
+    let placement = objective.placement();
+    Ok(Theta::decode(layout, &cx.input(name)?, &placement.device)?.to_dtype(placement.dtype)?)
 }
 
 /// The momentum buffer that an action's input `velocity` holds, if it has one.

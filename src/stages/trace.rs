@@ -48,7 +48,12 @@ impl Kind for TraceEstimate {
     fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
         reader.reference("from", "the points", &index::POINTS);
         Arc::new(TraceParams {
-            probes: reader.count("probes", "how many probes a point").default(10).at_least(2).horizon(),
+            probes: reader
+                .count("probes", "how many probes a point")
+                .default(10)
+                .at_least(2)
+                .at_most(u32::MAX)
+                .horizon(),
             every: reader.count("every", "every so many of the points").default(1).at_least(1).horizon(),
             seed: reader.count("seed", "of the probes").default(SEED).identity(),
             device: setting::read_device(reader),

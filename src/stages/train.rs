@@ -160,7 +160,7 @@ impl Work for TrainParams {
         let validation = data["validation"].clone();
         let Recipe { setting, training } = recipe;
         let chosen = epochs.clone();
-        let states = States { setting, validation, training, iterations_per_epoch, epochs, chosen };
+        let states = States { setting, validation, training, iterations_per_epoch, epochs, chosen, origin: None };
         let evaluations = if *self.evaluate { evaluations(cx, &states)? } else { Vec::new() };
         let table = history(&states, &running, &evaluations);
         let table = tables::keep(cx, &table)?;

@@ -12,7 +12,7 @@ const CLASSES: usize = 10;
 ///
 /// # Errors
 /// [`Error::Data`] for a file that is not IDX of unsigned bytes with the right number of dimensions, whose length does not
-/// fit its header, whose counts differ from the other's, or with a label above 9.
+/// fit its header, whose counts differ from the other's, or with a label above 9; for one that holds nothing.
 pub fn decode(images: &File, labels: &File) -> Result<Dataset> {
     let (dimensions, pixels) = read(images, 3)?;
     let (counts, classes) = read(labels, 1)?;
@@ -44,6 +44,9 @@ fn read(file: &File, rank: usize) -> Result<(Vec<usize>, Vec<u8>)> {
         .chunks_exact(4)
         .map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]) as usize)
         .collect();
+    if dimensions.contains(&0) {
+        return Err(wrong(format!("the header says {dimensions:?} values: none at all")));
+    }
     let expected = dimensions.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
     let values = &bytes[header..];
     if expected != Some(values.len()) {
@@ -93,6 +96,9 @@ mod tests {
         assert_eq!(message(&images, &images), "images: not an idx file of unsigned bytes in 1 dimensions");
         let short = file("images", &[1, 1, 2], &[7]);
         assert_eq!(message(&short, &images), "images: the header says [1, 1, 2] values, the file holds 1");
+        let empty = |sizes: &[u32]| message(&file("images", sizes, &[]), &images);
+        assert_eq!(empty(&[3, 0, 28]), "images: the header says [3, 0, 28] values: none at all");
+        assert_eq!(empty(&[0, 28, 28]), "images: the header says [0, 28, 28] values: none at all");
         let huge = file("images", &[u32::MAX, u32::MAX, u32::MAX], &[]);
         assert!(message(&huge, &images).contains("the file holds 0"));
     }

@@ -85,6 +85,11 @@ pub fn load(source: &Source, files: &[File], options: &Options) -> Result<Splits
             )));
         }
     };
+    for (set, part) in [(&splits.train, "training"), (&splits.validation, "validation")] {
+        if set.is_empty() {
+            return Err(Error::Setting(format!("the data set has no {part} samples")));
+        }
+    }
     if splits.train.shape != splits.validation.shape {
         let (train, validation) = (splits.train.shape, splits.validation.shape);
         return Err(Error::Setting(format!("training images are {train:?}, validation images {validation:?}")));

@@ -36,12 +36,12 @@ pub fn scale(a: &Tensor, c: f64) -> Result<Tensor> {
     })
 }
 
-/// `t` where `x > 0`, else 0: ReLU and all its derivatives, with ReLU′(0) = 0.
+/// 0 where `x ≤ 0`, else `t`: ReLU and all its derivatives, with ReLU′(0) = 0. What is not a number stays so.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless the operands have one shape and dtype.
 pub fn gate(x: &Tensor, t: &Tensor) -> Result<Tensor> {
-    dispatch!("gate", x, T => binary::<T>("gate", x, t, |x, t| if x > 0.0 { t } else { 0.0 }))
+    dispatch!("gate", x, T => binary::<T>("gate", x, t, |x, t| if x <= 0.0 { 0.0 } else { t }))
 }
 
 /// The hyperbolic tangent.

@@ -35,7 +35,9 @@ pub fn check(x: &Tensor) -> Result<()> {
         return Ok(());
     }
     let dims = x.dims();
-    Err(Error::Setting(format!("batch norm over one value a channel (its input is {dims:?}); use larger chunks")))
+    Err(Error::Setting(format!(
+        "batch norm over one value a channel (its input is {dims:?}); use larger chunks, or batches that leave no single sample over"
+    )))
 }
 
 /// Mean and biased variance of each channel of `x`, `[S, C, …]`, in f64.

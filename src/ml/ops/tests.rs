@@ -169,6 +169,9 @@ fn elementwise_operations_are_their_formulas() {
     assert_close(&list(&sum), &by(&|x, y| x + y), 1e-15);
     assert!(elementwise::mul(&a, &tensor(&[3], 0.0)).is_err());
     assert!(elementwise::mul(&a, &b.to_dtype(DType::F32).unwrap()).is_err());
+    let undefined = Tensor::new(&[f64::NAN, -1.0], &Device::Cpu).unwrap();
+    let gated = list(&elementwise::gate(&undefined, &undefined).unwrap());
+    assert!(gated[0].is_nan() && gated[1] == 0.0, "{gated:?}");
     let zeros = Tensor::zeros(3, DType::F64, &Device::Cpu).unwrap();
     assert_eq!(list(&elementwise::gate(&zeros, &tensor(&[3], 0.0)).unwrap()), [0.0; 3]);
 }

@@ -63,6 +63,30 @@ fn targets_in_steps_are_the_target_at_once_whatever_the_cap() {
 }
 
 #[test]
+fn a_cap_within_a_block_is_the_same_cap_whatever_was_run_before() {
+    let wide = "stage.connect.threshold=1";
+    for cap in ["1", "251", "300"] {
+        let cap = format!("stage.project.max_steps={cap}");
+        for (high, low) in [("0.3", "0.05"), ("0.2", "0.01")] {
+            let [high, low] = [high, low].map(|target| format!("stage.project.until_loss={target}"));
+            in_steps_as_at_once(&[&[&high, &cap, wide], &[&low, &cap, wide]]);
+        }
+    }
+}
+
+#[test]
+fn a_minimum_that_is_reached_with_the_last_step_of_the_cap_is_reached() {
+    let lab = Lab::new(TINY);
+    let (cap, wide) = ("stage.project.max_steps=250", "stage.connect.threshold=1");
+    lab.run(&["stage.project.until_loss=0.000001", cap, wide]);
+    assert!(lab.table("project.csv").texts("reached").iter().all(|&reached| reached == "no"));
+    let ends = lab.table("project.csv").numbers("loss");
+    lab.run(&[&format!("stage.project.until_loss={}", ends[0] + 1e-9), cap, wide]);
+    let table = lab.table("project.csv");
+    assert_eq!((table.numbers("loss")[0].to_bits(), table.texts("reached")[0]), (ends[0].to_bits(), "yes"));
+}
+
+#[test]
 fn a_descent_that_hit_its_cap_is_where_a_lower_target_goes_on() {
     let lab = Lab::new(TINY);
     let (cap, wide) = ("stage.project.max_steps=250", "stage.connect.threshold=1");
