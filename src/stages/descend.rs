@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::evaluate::{Evaluated, evaluation};
 use super::index::{Minima, Minimum, State, States};
 use super::replay;
 use super::setting::{self, Setting};
-use super::train::{Evaluated, evaluation, json, summary};
+use super::train::{json, summary};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Payload, Produced, StageContext};
 use crate::key::{Fingerprint, Ingredients, Output, Record};
 use crate::ml::landscape::descent::{Descent as Descending, DescentState};

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::descend::Projector;
+use super::evaluate::{Evaluated, evaluation};
 use super::index::{self, Minima, State, States};
-use super::train::{Evaluated, evaluation, summary};
+use super::train::summary;
 use super::{foresee, replay, setting, tables};
 use crate::execute::{Action, Failure, Place, StageContext, Work};
 use crate::key::{Execution, Horizon, Identity, Ingredients, Inputs, Outputs, Record, Records, Walk};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::evaluate::{Evaluated, evaluation};
 use super::index::{self, Point, State, States};
 use super::replay::{self, Recipe, RecipeParams};
 use super::setting::{self, SettingParams};
@@ -186,11 +187,6 @@ fn evaluations(cx: &StageContext<'_>, states: &States) -> Result<Vec<Evaluated>,
     records.iter().map(|record| summary(record, "summary")).collect()
 }
 
-/// The action that evaluates a point of a training.
-pub fn evaluation(states: &States, theta: &Output) -> crate::execute::Action {
-    states.setting.action(&Evaluate).input("validation", &states.validation).input("theta", theta)
-}
-
 fn history(states: &States, running: &[Option<f64>], evaluated: &[Evaluated]) -> crate::plot::Table {
     let columns = [
         ("epoch", ""),
@@ -287,42 +283,4 @@ pub fn produced(state: &TrainingState) -> Result<Produced, Failure> {
         produced.insert("velocity".to_owned(), Payload::Bytes(encode_flat(buffer)?));
     }
     Ok(produced)
-}
-
-/// What is known of a point.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Evaluated {
-    /// Mean excess loss over the training set.
-    pub training_loss: f64,
-    /// Mean excess loss over the validation set.
-    pub validation_loss: f64,
-    /// Share of validation samples that are classified as labelled.
-    pub validation_accuracy: f64,
-    /// ‖θ‖.
-    pub theta_norm: f64,
-}
-
-/// The action that evaluates a point on both parts of the data.
-pub struct Evaluate;
-
-impl ActionKind for Evaluate {
-    fn name(&self) -> &'static str {
-        "evaluate"
-    }
-
-    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
-        let objective = setting::objective(cx)?;
-        let validation = setting::dataset(cx, "validation")?;
-        let theta = setting::theta(cx, "theta", &objective)?;
-        let stop = || cx.cancelled();
-        let training_loss = objective.value(&theta, &stop)?;
-        let evaluation = objective.evaluate(&theta, &validation, &stop)?;
-        let evaluated = Evaluated {
-            training_loss,
-            validation_loss: evaluation.loss,
-            validation_accuracy: evaluation.accuracy,
-            theta_norm: theta.norm()?,
-        };
-        Ok(BTreeMap::from([("summary".to_owned(), json(&evaluated))]))
-    }
 }
