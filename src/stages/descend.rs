@@ -113,7 +113,10 @@ impl Projector {
         let reached = at.loss.is_some();
         let loss = match at.loss {
             Some(loss) => loss,
-            None => summary::<Evaluated>(&cx.call(evaluation(states, &at.theta))?, "summary")?.training_loss,
+            None => {
+                summary::<Evaluated>(&cx.call(evaluation(&states.setting, &states.validation, &at.theta))?, "summary")?
+                    .training_loss
+            }
         };
         let (iteration, distance) = (state.iteration, at.distance);
         Ok(Minimum { iteration, theta: at.theta, steps: at.steps, loss, distance, reached })

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::index::States;
-use super::setting;
+use super::setting::{self, Setting};
 use super::train::json;
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Produced};
 use crate::key::Output;
 
 /// The action that evaluates a point of a training.
-pub fn evaluation(states: &States, theta: &Output) -> Action {
-    states.setting.action(&Evaluate).input("validation", &states.validation).input("theta", theta)
+pub fn evaluation(setting: &Setting, validation: &Output, theta: &Output) -> Action {
+    setting.action(&Evaluate).input("validation", validation).input("theta", theta)
 }
 
 /// What is known of a point.

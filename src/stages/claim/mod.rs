@@ -11,10 +11,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use self::verdict::{Arm, fraction_connected, log_trace_fall, no_partner, table};
+use super::foresee;
 use super::train::json;
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Produced, StageContext, Work};
-use crate::key::{Identity, Input, Outputs, Walk};
-use crate::manifest::{Kind, Params, Reader, References};
+use crate::key::{Identity, Input, Inputs, Outputs, Walk, behind};
+use crate::manifest::{Forecast, Foresight, Kind, Params, Reader, References};
 use crate::plot::Table;
 
 /// The kind.
@@ -92,6 +93,10 @@ impl Kind for Claim {
     fn uses(&self, _: &str) -> &'static [&'static str] {
         &["table", "probes"]
     }
+
+    fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
+        foresee::one(params.of::<ClaimParams>().judge(foresight.inputs), foresight)
+    }
 }
 
 impl Params for ClaimParams {
@@ -123,13 +128,20 @@ enum Part {
 
 impl Work for ClaimParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
+        Ok(cx.call(self.judge(cx.all_inputs())?)?.outputs)
+    }
+}
+
+impl ClaimParams {
+    /// The one action.
+    fn judge(&self, inputs: &Inputs) -> Result<Action, Failure> {
         let mut action = Action::new(&Judge).with("says", &self.says).with("statistic", &self.statistic);
         let mut given = Vec::new();
         let fields =
             [(Some(&self.from), Part::From), (self.ends.as_ref(), Part::Ends), (self.control.as_ref(), Part::Control)];
         for (field, part) in fields {
             let Some(field) = field else { continue };
-            for (n, input) in cx.inputs(&field.field).iter().enumerate() {
+            for (n, input) in behind(inputs, &field.field).iter().enumerate() {
                 let named = |table: &str| format!("{}#{n}.{table}", field.field);
                 action = action.input(&named("table"), output(input, "table")?);
                 let probes = input.outputs.get("probes").map(|output| (named("probes"), output));
@@ -140,7 +152,7 @@ impl Work for ClaimParams {
                 given.push(Given { table, probes: probes.map(|(name, _)| name), labels, part });
             }
         }
-        Ok(cx.call(action.with("given", &Identity::required(given)))?.outputs)
+        Ok(action.with("given", &Identity::required(given)))
     }
 }
 
