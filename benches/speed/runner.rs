@@ -8,7 +8,7 @@ use std::sync::Arc;
 use divan::{Bencher, black_box};
 use thalweg::event::Silent;
 use thalweg::key::{Arithmetic, Context, Digest, Fingerprint, Identity, Key, Output, Record, Records};
-use thalweg::manifest::{self, Source, Study};
+use thalweg::manifest::{self, Known, Source, Study};
 use thalweg::plan::{Graph, Plan, Standing, World};
 use thalweg::stages;
 use thalweg::store::{Lookup, RealDisk, Store};
@@ -70,11 +70,13 @@ impl Records for Place {
     }
 }
 
-impl World for Place {
+impl Known for Place {
     fn digest_file(&self, path: &Path) -> Option<Digest> {
         Some(Digest::of(path.as_os_str().as_encoded_bytes()))
     }
+}
 
+impl World for Place {
     fn last(&self, _: &str) -> Option<Key> {
         None
     }

@@ -126,7 +126,10 @@ fn explain_words(name: &str, standing: &Standing, fingerprint: Option<&Fingerpri
         for reason in reasons {
             let _ = writeln!(text, "  because {reason}");
         }
-        let _ = writeln!(text, "  to do: {forecast}");
+        let forecast = forecast.to_string();
+        if !forecast.is_empty() {
+            let _ = writeln!(text, "  to do: {forecast}");
+        }
     }
     if let Some(fingerprint) = fingerprint {
         let lines = fingerprint.explain().lines;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::key::{Digest, Key, Output, Record, Records};
+use crate::manifest::Known;
 use crate::plan::World;
 use crate::store::{Root, Store};
 
@@ -32,11 +33,13 @@ impl Records for Here<'_> {
     }
 }
 
-impl World for Here<'_> {
+impl Known for Here<'_> {
     fn digest_file(&self, path: &Path) -> Option<Digest> {
         self.store.digest_file(&self.root.join(path)).ok()
     }
+}
 
+impl World for Here<'_> {
     fn last(&self, instance: &str) -> Option<Key> {
         self.last.stages.get(instance).copied()
     }

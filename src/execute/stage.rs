@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::{Action, Caller, Engine, Failure, Source};
 use crate::event::Event;
-use crate::key::{Fingerprint, Input, Inputs, Output, Outputs, Record};
+use crate::key::{Digest, Fingerprint, Input, Inputs, Output, Outputs, Record, behind};
 use crate::store::Hint;
 
 /// Where a copy of an output is put for people.
@@ -75,7 +75,12 @@ impl<'a> StageContext<'a> {
 
     /// All upstream instances behind a reference; none where it was left out.
     pub fn inputs(&self, field: &str) -> &[Input] {
-        self.inputs.get(field).map_or(&[], Vec::as_slice)
+        behind(self.inputs, field)
+    }
+
+    /// All upstream instances behind all references.
+    pub fn all_inputs(&self) -> &Inputs {
+        self.inputs
     }
 
     /// The bytes of an output, made again where they are gone.
@@ -92,9 +97,14 @@ impl<'a> StageContext<'a> {
         }
     }
 
-    /// Where a path of the manifest is.
-    pub fn project(&self, path: &Path) -> PathBuf {
-        self.engine.root().join(path)
+    /// Where a file is that the manifest names, and the digest of what it holds.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn file(&self, path: &Path) -> Result<(PathBuf, Digest), Failure> {
+        let path = self.engine.root().join(path);
+        let digest = self.engine.digest_file(&path)?;
+        Ok((path, digest))
     }
 
     /// Whether an action's record is there; counts as no hit.

@@ -24,3 +24,8 @@ pub struct Input {
 
 /// Upstream instances by the field that refers to them, in the manifest's order.
 pub type Inputs = BTreeMap<String, Vec<Input>>;
+
+/// The upstream instances behind a field; none where it was left out.
+pub fn behind<'a>(inputs: &'a Inputs, field: &str) -> &'a [Input] {
+    inputs.get(field).map_or(&[], Vec::as_slice)
+}

@@ -5,10 +5,10 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::forecast::Forecast;
+use super::forecast::{Forecast, Foresight};
 use super::reader::Reader;
 use super::source::Origin;
-use crate::key::{Inputs, Records, Walk};
+use crate::key::Walk;
 
 /// A kind of stage.
 pub trait Kind: Send + Sync {
@@ -31,7 +31,7 @@ pub trait Kind: Send + Sync {
     }
 
     /// How many actions would run and how many would be found, exactly or at least so many.
-    fn forecast(&self, _params: &dyn Params, _inputs: &Inputs, _records: &dyn Records) -> Forecast {
+    fn forecast(&self, _params: &dyn Params, _foresight: &Foresight<'_>) -> Forecast {
         Forecast::unknown()
     }
 }

@@ -48,7 +48,7 @@ mod tree;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use field::{Field, Numeric};
 pub use findings::{Reference, References};
-pub use forecast::{Count, Forecast};
+pub use forecast::{Count, Forecast, Foresight, Known};
 pub use kind::{Kind, Kinds, NamedFile, Params, Place, Root};
 pub use page::reference_page;
 pub use reader::Reader;

@@ -15,16 +15,11 @@ pub use graph::Graph;
 pub use reason::Reason;
 pub use resolve::{Resolved, inputs_of, resolve};
 
-use std::path::Path;
-
-use crate::key::{Digest, Fingerprint, Key, Outputs, Records};
-use crate::manifest::{Forecast, Study};
+use crate::key::{Fingerprint, Key, Outputs};
+use crate::manifest::{Forecast, Foresight, Known, Study};
 
 /// What planning asks of the rest of the world.
-pub trait World: Records {
-    /// The digest of a file of the user's, if it can be read.
-    fn digest_file(&self, path: &Path) -> Option<Digest>;
-
+pub trait World: Known {
     /// The key that a stage instance had when it last ran in this study and profile.
     fn last(&self, instance: &str) -> Option<Key>;
 
@@ -87,12 +82,15 @@ impl<'a> Plan<'a> {
                         outputs[i] = Some(record.outputs);
                         Standing::Fresh { key }
                     }
-                    Resolved::Stale { fingerprint, .. } => Standing::Stale {
-                        key: fingerprint.key(),
-                        reasons: Reason::find(study, i, &fingerprint, world),
-                        forecast: instance.kind.forecast(&*instance.params, &inputs, world),
-                        fingerprint: Box::new(fingerprint),
-                    },
+                    Resolved::Stale { fingerprint, backend } => {
+                        let foresight = Foresight { inputs: &inputs, backend, known: world };
+                        Standing::Stale {
+                            key: fingerprint.key(),
+                            reasons: Reason::find(study, i, &fingerprint, world),
+                            forecast: instance.kind.forecast(&*instance.params, &foresight),
+                            fingerprint: Box::new(fingerprint),
+                        }
+                    }
                 },
             };
             stages.push((i, standing));

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::foresee::{self, Foreseen};
 use super::index::{self, States};
-use super::replay::state_at;
+use super::replay::{Replay, state_at};
 use super::tables;
 use crate::execute::{Failure, Place, StageContext, Work};
 use crate::key::{Execution, Horizon, Outputs, Walk};
-use crate::manifest::{Kind, Params, Reader};
+use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::plot::Cell;
 
 /// The kind.
@@ -50,6 +51,10 @@ impl Kind for Checkpoint {
     fn uses(&self, _: &str) -> &'static [&'static str] {
         &["states"]
     }
+
+    fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
+        params.of::<CheckpointParams>().foresee(foresight).unwrap_or_default()
+    }
 }
 
 impl Params for CheckpointParams {
@@ -58,9 +63,9 @@ impl Params for CheckpointParams {
     }
 }
 
-impl Work for CheckpointParams {
-    fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
-        let states = index::states(cx, "from")?;
+impl CheckpointParams {
+    /// The iterations whose states are wanted, rising.
+    fn wanted(&self, states: &States) -> Vec<u64> {
         let (first, last) = (states.epochs[0].iteration, states.epochs[states.epochs.len() - 1].iteration);
         let mut wanted: Vec<u64> = self.iterations.0.clone();
         if *self.every > 0 {
@@ -68,6 +73,23 @@ impl Work for CheckpointParams {
         }
         wanted.sort_unstable();
         wanted.dedup();
+        wanted
+    }
+
+    fn foresee(&self, foresight: &Foresight<'_>) -> Option<Forecast> {
+        let states = index::foreseen_states(foresight, "from")?;
+        let mut foreseen = Foreseen::new(foresight, &[&Replay]);
+        for iteration in self.wanted(&states) {
+            foresee::state_at(&states, iteration, &mut foreseen).ok()?;
+        }
+        Some(foreseen.forecast())
+    }
+}
+
+impl Work for CheckpointParams {
+    fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
+        let states = index::states(cx, "from")?;
+        let wanted = self.wanted(&states);
         cx.expect(wanted.len() as u64, "states");
         let chosen = cx.each(wanted, |iteration| {
             let state = state_at(cx, &states, iteration)?;

@@ -9,10 +9,11 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use super::foresee;
 use crate::execute::guard::{CommandSpec, Exit, GuardError};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Payload, Place, Produced, StageContext, Work};
-use crate::key::{Identity, Outputs, Walk};
-use crate::manifest::{self, Kind, Located, NamedFile, Params, Reader, References, Root};
+use crate::key::{Digest, Identity, Inputs, Outputs, Walk, behind};
+use crate::manifest::{self, Forecast, Foresight, Kind, Located, NamedFile, Params, Reader, References, Root};
 
 /// How many of its last lines a failed command is shown with.
 const LAST_LINES: usize = 12;
@@ -64,6 +65,11 @@ impl Kind for Command {
         let output_names = Identity::with_default(outputs.iter().map(|path| path.text.clone()).collect(), Vec::new());
         Arc::new(CommandParams { program, args, env, inputs, outputs, output_names, from })
     }
+
+    fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
+        let params: &CommandParams = params.of();
+        foresee::one(params.execute(foresight.inputs, |path| foresee::file(foresight, path)), foresight)
+    }
 }
 
 /// Paths stay inside the folder that they are relative to, and no two are one.
@@ -111,29 +117,39 @@ impl Params for CommandParams {
 
 impl Work for CommandParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
+        Ok(cx.call(self.execute(cx.all_inputs(), |path| cx.file(path))?)?.outputs)
+    }
+
+    fn places(&self, _: &str) -> Vec<(String, Place)> {
+        let place = |path: &Located| (path.text.clone(), Place::Project(PathBuf::from(&path.text)));
+        self.outputs.iter().map(place).collect()
+    }
+}
+
+impl CommandParams {
+    /// The one action, given where a named file is and what it holds.
+    fn execute(
+        &self,
+        inputs: &Inputs,
+        file: impl Fn(&Path) -> Result<(PathBuf, Digest), Failure>,
+    ) -> Result<Action, Failure> {
         let mut action = Action::new(&Execute)
             .with("program", &self.program)
             .with("args", &self.args)
             .with("env", &self.env)
             .with("outputs", &self.output_names);
         for input in &self.inputs {
-            let path = cx.project(Path::new(&input.text));
-            let digest = cx.engine().digest_file(&path)?;
+            let (path, digest) = file(Path::new(&input.text))?;
             action = action.file(&input.text, &path, digest);
         }
-        let upstream = self.from.as_ref().map_or(&[][..], |from| cx.inputs(&from.field));
+        let upstream = self.from.as_ref().map_or(&[][..], |from| behind(inputs, &from.field));
         for input in upstream {
             for (name, output) in &input.outputs {
                 let place = if input.kind == "command" { name.clone() } else { format!("{}/{name}", input.instance) };
                 action = action.input(&place, output);
             }
         }
-        Ok(cx.call(action)?.outputs)
-    }
-
-    fn places(&self, _: &str) -> Vec<(String, Place)> {
-        let place = |path: &Located| (path.text.clone(), Place::Project(PathBuf::from(&path.text)));
-        self.outputs.iter().map(place).collect()
+        Ok(action)
     }
 }
 

@@ -8,16 +8,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::descend::Projector;
+use super::descend::{Descent, Projector};
+use super::evaluate::Evaluate;
+use super::foresee::{self, Foreseen};
 use super::index::{self, Minima, Minimum};
 use super::project::report_caps;
-use super::replay::state_at;
+use super::replay::{Replay, state_at};
 use super::tables;
 use super::train::{json, summary};
 use super::{project, setting};
-use crate::execute::{ActionContext, ActionKind, Failure, Place, Produced, StageContext, Work};
-use crate::key::{Execution, Horizon, Identity, Outputs, Walk};
-use crate::manifest::{Kind, Params, Reader};
+use crate::execute::{Action, ActionContext, ActionKind, Failure, Place, Produced, StageContext, Work};
+use crate::key::{Execution, Horizon, Identity, Output, Outputs, Record, Walk};
+use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::ml::landscape::bisect::{Bisection, Ending, Segment};
 use crate::ml::landscape::line::{self, Found, LineState};
 use crate::plot::{Cell, Table};
@@ -60,6 +62,18 @@ impl Kind for ConnectednessBisect {
     fn uses(&self, _: &str) -> &'static [&'static str] {
         &["minima"]
     }
+
+    fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
+        params.of::<ConnectParams>().foresee(foresight).unwrap_or_default()
+    }
+}
+
+/// How a line is decided.
+enum Nearer {
+    /// By what a check at another threshold found, which its record holds.
+    Known(Box<Record>, LineState),
+    /// By an action, which may go on from such a check.
+    Call(Action),
 }
 
 impl Params for ConnectParams {
@@ -74,9 +88,7 @@ impl Params for ConnectParams {
 impl Work for ConnectParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
         let minima = index::minima(cx, "from")?;
-        let iterations: Vec<u64> = minima.points.iter().map(|point| point.iteration).collect();
-        let depth = u32::try_from(*self.depth).unwrap_or(u32::MAX);
-        let mut bisection = Bisection::new(&iterations, depth)?;
+        let mut bisection = self.bisection(&minima)?;
         let projector = Projector::of(&minima);
         let mut path: BTreeMap<u64, Minimum> =
             minima.points.iter().map(|point| (point.iteration, point.clone())).collect();
@@ -87,12 +99,12 @@ impl Work for ConnectParams {
             asked += round.len() as u64;
             cx.expect(asked, "lines");
             let checked = cx.each(round.clone(), |segment| {
-                let line = self.line(cx, &minima, [&path[&segment.from], &path[&segment.to]])?;
+                let ends = [&path[&segment.from].theta, &path[&segment.to].theta];
+                let line = self.line(cx, &minima, ends)?;
                 cx.advance(1);
                 Ok(line)
             })?;
-            let verdict = |line: &LineState| line.verdict(*self.threshold) == Some(true);
-            let verdicts: Vec<bool> = checked.iter().map(verdict).collect();
+            let verdicts: Vec<bool> = checked.iter().map(|line| self.connects(line)).collect();
             lines.extend(round.into_iter().zip(checked));
             let middles = bisection.answer(&verdicts);
             let found = cx.each(middles, |iteration| {
@@ -113,26 +125,100 @@ impl Work for ConnectParams {
 }
 
 impl ConnectParams {
+    fn bisection(&self, minima: &Minima) -> Result<Bisection, Failure> {
+        let iterations: Vec<u64> = minima.points.iter().map(|point| point.iteration).collect();
+        Ok(Bisection::new(&iterations, u32::try_from(*self.depth).unwrap_or(u32::MAX))?)
+    }
+
+    fn connects(&self, line: &LineState) -> bool {
+        line.verdict(*self.threshold) == Some(true)
+    }
+
+    /// The line between two minima, whatever the threshold.
+    fn pair(&self, minima: &Minima, [from, to]: [&Output; 2]) -> Action {
+        let line = minima.states.setting.action(&Line).with("samples", &self.samples);
+        line.input("from", from).input("to", to)
+    }
+
+    /// That line decided at the threshold, without a nearer start.
+    fn decided(&self, pair: &Action) -> Action {
+        pair.clone().with("threshold", &Identity::required(*self.threshold))
+    }
+
+    /// How a line is decided that was not at this threshold from the beginning, given what was noted of it.
+    fn nearer(&self, action: Action, mut noted: Vec<(Record, u64)>) -> Result<Nearer, Failure> {
+        let Some((record, _)) = noted.pop() else { return Ok(Nearer::Call(action)) };
+        let known: LineState = summary(&record, "line")?;
+        if known.verdict(*self.threshold).is_some() {
+            return Ok(Nearer::Known(Box::new(record), known));
+        }
+        Ok(Nearer::Call(action.input("known", &record.outputs["line"])))
+    }
+
     /// What is known of the line between two minima: enough to decide it at the threshold.
-    fn line(&self, cx: &StageContext<'_>, minima: &Minima, ends: [&Minimum; 2]) -> Result<LineState, Failure> {
-        let pair = minima.states.setting.action(&Line).with("samples", &self.samples);
-        let pair = pair.input("from", &ends[0].theta).input("to", &ends[1].theta);
-        let action = pair.clone().with("threshold", &Identity::required(*self.threshold));
-        let found = cx.is_known(&action)?;
-        let action = match cx.recall(pair.fingerprint())?.pop().filter(|_| !found) {
-            Some((record, _)) => {
-                let known: LineState = summary(&record, "line")?;
-                if known.verdict(*self.threshold).is_some() {
+    fn line(&self, cx: &StageContext<'_>, minima: &Minima, ends: [&Output; 2]) -> Result<LineState, Failure> {
+        let pair = self.pair(minima, ends);
+        let mut action = self.decided(&pair);
+        if !cx.is_known(&action)? {
+            action = match self.nearer(action, cx.recall(pair.fingerprint())?)? {
+                Nearer::Known(record, known) => {
                     cx.adopt(&record);
                     return Ok(known);
                 }
-                action.input("known", &record.outputs["line"])
-            }
-            None => action,
-        };
+                Nearer::Call(action) => action,
+            };
+        }
         let record = cx.call(action)?;
         cx.remember(pair.fingerprint(), &record, 0)?;
         summary(&record, "line")
+    }
+
+    /// As [`line`](Self::line), without running anything.
+    fn foresee_line(&self, minima: &Minima, ends: [&Output; 2], foreseen: &mut Foreseen<'_>) -> Option<LineState> {
+        let pair = self.pair(minima, ends);
+        let mut action = self.decided(&pair);
+        if !foreseen.is_known(&action) {
+            action = match self.nearer(action, foreseen.noted(&pair.key())).ok()? {
+                Nearer::Known(record, known) => {
+                    foreseen.adopt(&record);
+                    return Some(known);
+                }
+                Nearer::Call(action) => action,
+            };
+        }
+        summary(&foreseen.call(&action)?, "line").ok()
+    }
+
+    /// The bisection as far as the verdicts are known. What a line of unknown verdict leads to is not: it is an open end.
+    fn foresee(&self, foresight: &Foresight<'_>) -> Option<Forecast> {
+        let minima = index::foreseen_minima(foresight, "from")?;
+        let mut bisection = self.bisection(&minima).ok()?;
+        let projector = Projector::of(&minima);
+        let kinds: [&dyn ActionKind; 4] = [&Line, &Replay, &Descent, &Evaluate];
+        let mut foreseen = Foreseen::new(foresight, &kinds);
+        let ends = minima.points.iter().map(|point| (point.iteration, Some(point.theta.clone())));
+        let mut path: BTreeMap<u64, Option<Output>> = ends.collect();
+        while !bisection.is_done() {
+            let mut verdicts = Vec::with_capacity(bisection.round().len());
+            for segment in bisection.round() {
+                let line = if let (Some(from), Some(to)) = (&path[&segment.from], &path[&segment.to]) {
+                    self.foresee_line(&minima, [from, to], &mut foreseen)
+                } else {
+                    foreseen.call_unmade(&Line, 1);
+                    None
+                };
+                if line.is_none() && bisection.would_halve(*segment) {
+                    foreseen.open_end(&kinds);
+                }
+                verdicts.push(line.is_none_or(|line| self.connects(&line)));
+            }
+            for iteration in bisection.answer(&verdicts) {
+                let state = foresee::state_at(&minima.states, iteration, &mut foreseen).ok()?;
+                let end = foresee::descent(&projector, &minima.states, state.as_ref(), &mut foreseen);
+                path.insert(iteration, end);
+            }
+        }
+        Some(foreseen.forecast())
     }
 
     fn finish(

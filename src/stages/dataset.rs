@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::foresee;
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Payload, Produced, Source, StageContext, Work};
-use crate::key::{Identity, Outputs, Walk};
-use crate::manifest::{Kind, Located, NamedFile, Params, Reader};
+use crate::key::{Digest, Identity, Outputs, Walk};
+use crate::manifest::{Forecast, Foresight, Kind, Located, NamedFile, Params, Reader};
 use crate::ml::data::{self, File, Normalise, Options, shapes::Shapes};
 
 /// The kind.
@@ -51,6 +52,11 @@ impl Kind for Dataset {
         let validation =
             reader.count("validation", "`shapes`: how many validation samples").default(500).at_least(1).identity();
         Arc::new(DatasetParams { source, path, files, train, validation, options: read_options(reader) })
+    }
+
+    fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
+        let params: &DatasetParams = params.of();
+        foresee::one(params.decode(|path| foresee::file(foresight, path)), foresight)
     }
 }
 
@@ -124,15 +130,22 @@ impl Params for DatasetParams {
 
 impl Work for DatasetParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
+        Ok(cx.call(self.decode(|path| cx.file(path))?)?.outputs)
+    }
+}
+
+impl DatasetParams {
+    /// The one action, given where a named file is and what it holds.
+    fn decode(&self, file: impl Fn(&Path) -> Result<(PathBuf, Digest), Failure>) -> Result<Action, Failure> {
         let mut action = Action::new(&Decode).with("source", &self.source).with("options", &self.options);
         if *self.source == "shapes" {
             action = action.with("train", &self.train).with("validation", &self.validation);
         }
         for (name, path) in &self.files {
-            let path = cx.project(path);
-            action = action.file(name, &path, cx.engine().digest_file(&path)?);
+            let (path, digest) = file(path)?;
+            action = action.file(name, &path, digest);
         }
-        Ok(cx.call(action)?.outputs)
+        Ok(action)
     }
 }
 

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::evaluate::{Evaluated, evaluation};
 use super::index::{Minima, Minimum, State, States};
 use super::replay;
 use super::setting::{self, Setting};
-use super::train::{Evaluated, evaluation, json, summary};
+use super::train::{json, summary};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Payload, Produced, StageContext};
 use crate::key::{Fingerprint, Ingredients, Output, Record};
 use crate::ml::landscape::descent::{Descent as Descending, DescentState};
@@ -120,7 +121,7 @@ impl Projector {
     }
 
     fn loss_at_the_cap(cx: &StageContext<'_>, states: &States, at: &Standing) -> Result<f64, Failure> {
-        let record = cx.call(evaluation(states, &at.theta))?;
+        let record = cx.call(evaluation(&states.setting, &states.validation, &at.theta))?;
         Ok(summary::<Evaluated>(&record, "summary")?.training_loss)
     }
 

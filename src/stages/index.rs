@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::setting::Setting;
 use crate::execute::{Failure, StageContext};
-use crate::key::{Ingredients, Inputs, Output, Records};
+use crate::key::{Ingredients, Output, behind};
+use crate::manifest::Foresight;
 
 /// A point of a training: θ, the optimizer's buffer, and the position, each apart, so that what depends on θ depends on it alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -168,20 +169,24 @@ impl From<States> for Points {
 }
 
 /// The states that a reference will lead to, as far as their bytes are there.
-pub fn foreseen_states(inputs: &Inputs, field: &str, records: &dyn Records) -> Option<States> {
-    foreseen(inputs, field, "states", records)
-        .or_else(|| foreseen::<Minima>(inputs, field, "minima", records).map(|minima| minima.states))
+pub fn foreseen_states(foresight: &Foresight<'_>, field: &str) -> Option<States> {
+    foreseen(foresight, field, "states").or_else(|| foreseen_minima(foresight, field).map(|minima| minima.states))
+}
+
+/// The minima that a reference will lead to, as far as their bytes are there.
+pub fn foreseen_minima(foresight: &Foresight<'_>, field: &str) -> Option<Minima> {
+    foreseen(foresight, field, "minima")
 }
 
 /// The points that a reference will lead to, as far as their bytes are there.
-pub fn foreseen_points(inputs: &Inputs, field: &str, records: &dyn Records) -> Option<Points> {
-    let minima = foreseen::<Minima>(inputs, field, "minima", records).map(Points::from);
-    minima.or_else(|| foreseen::<States>(inputs, field, "states", records).map(Points::from))
+pub fn foreseen_points(foresight: &Foresight<'_>, field: &str) -> Option<Points> {
+    let minima = foreseen_minima(foresight, field).map(Points::from);
+    minima.or_else(|| foreseen::<States>(foresight, field, "states").map(Points::from))
 }
 
-fn foreseen<T: DeserializeOwned>(inputs: &Inputs, field: &str, name: &str, records: &dyn Records) -> Option<T> {
-    let output = inputs.get(field)?.first()?.outputs.get(name)?;
-    serde_json::from_slice(&records.bytes(output)?).ok()
+fn foreseen<T: DeserializeOwned>(foresight: &Foresight<'_>, field: &str, name: &str) -> Option<T> {
+    let output = behind(foresight.inputs, field).first()?.outputs.get(name)?;
+    serde_json::from_slice(&foresight.known.bytes(output)?).ok()
 }
 
 fn read<T: DeserializeOwned>(cx: &StageContext<'_>, field: &str, name: &str) -> Result<T, Failure> {

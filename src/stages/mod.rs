@@ -1,8 +1,8 @@
 //! The stage kinds: where the runner and the science meet. One file a kind holds its parameters, its [`Kind`] and its actions.
 //!
 //! Reading order: `setting` (model, loss and data as one function, for every action of the science), `index` (the lists of states and
-//! minima that stages hand on), `foresee` (what a run would find and what it would make), `replay` and `descend` (how a state is reached and
-//! projected), then the kinds: `dataset`, `train`, `checkpoint`, `project`, `connect`, `trace`, and `plot`, `claim`, `command`.
+//! minima that stages hand on), `foresee` (what a run would find and what it would make), `replay`, `descend` and `evaluate` (how a state is
+//! reached, projected and evaluated), then the kinds: `dataset`, `train`, `checkpoint`, `project`, `connect`, `trace`, and `plot`, `claim`, `command`.
 
 mod checkpoint;
 mod claim;
@@ -10,6 +10,7 @@ mod command;
 mod connect;
 mod dataset;
 mod descend;
+mod evaluate;
 mod foresee;
 mod index;
 mod plot;
@@ -48,7 +49,7 @@ pub fn actions() -> Vec<&'static dyn ActionKind> {
         &dataset::Decode,
         &train::Init,
         &train::Epoch,
-        &train::Evaluate,
+        &evaluate::Evaluate,
         &replay::Replay,
         &descend::Descent,
         &connect::Line,

@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
-use super::descend::Projector;
+use super::descend::{Descent, Projector};
+use super::evaluate::{Evaluate, Evaluated, evaluation};
+use super::foresee::{self, Foreseen};
 use super::index::{self, Minima, State, States};
-use super::train::{Evaluated, evaluation, summary};
-use super::{foresee, replay, setting, tables};
+use super::train::summary;
+use super::{replay, setting, tables};
 use crate::execute::{Action, Failure, Place, StageContext, Work};
-use crate::key::{Execution, Horizon, Identity, Ingredients, Inputs, Outputs, Record, Records, Walk};
-use crate::manifest::{Count, Forecast, Kind, Params, Reader};
+use crate::key::{Execution, Horizon, Identity, Ingredients, Outputs, Record, Walk, behind};
+use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::plot::{Cell, Table};
 
 /// The parameters of a training that a descent takes over: all but its noise.
@@ -66,14 +68,8 @@ impl Kind for GdProject {
         &["states"]
     }
 
-    fn forecast(&self, params: &dyn Params, inputs: &Inputs, records: &dyn Records) -> Forecast {
-        let params: &ProjectParams = params.of();
-        let foreseen = || {
-            let states = index::foreseen_states(inputs, "from", records)?;
-            let target = params.foreseen_target(&states, records)?;
-            Some(foresee::descents(&params.projector(&states, target), &params.chosen(&states), records))
-        };
-        foreseen().map_or_else(Forecast::unknown, |count: Count| Forecast::unknown().with("descent", count))
+    fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
+        params.of::<ProjectParams>().foresee(foresight).unwrap_or_default()
     }
 }
 
@@ -179,31 +175,49 @@ impl ProjectParams {
     }
 
     fn target(&self, cx: &StageContext<'_>, states: &States) -> Result<f64, Failure> {
-        if !cx.inputs("until_loss_of").is_empty() {
-            let other = index::states(cx, "until_loss_of")?;
+        let other = match cx.inputs("until_loss_of") {
+            [] => None,
+            _ => Some(index::states(cx, "until_loss_of")?),
+        };
+        match self.measures(states, other.as_ref())? {
+            Some(evaluations) => least_loss(&cx.map(evaluations)?),
+            None => Ok(*self.descent.until_loss),
+        }
+    }
+
+    /// The evaluations whose least loss is the target; none where the manifest says it.
+    fn measures(&self, states: &States, other: Option<&States>) -> Result<Option<Vec<Action>>, Failure> {
+        let evaluation = |states: &States, state: &State| evaluation(&states.setting, &states.validation, &state.theta);
+        if let Some(other) = other {
             let last = other.chosen.last().ok_or_else(|| Failure::work("the stage `until_loss_of` has no states"))?;
-            let record = cx.call(evaluation(&other, &last.theta))?;
-            return Ok(summary::<Evaluated>(&record, "summary")?.training_loss);
+            return Ok(Some(vec![evaluation(other, last)]));
         }
-        if *self.descent.until == "loss" {
-            return Ok(*self.descent.until_loss);
-        }
-        least_loss(&cx.map(evaluations(states))?)
+        let each = || states.epochs.iter().map(|state| evaluation(states, state)).collect();
+        Ok((*self.descent.until != "loss").then(each))
     }
 
-    /// The target, where it is known before the stage runs.
-    fn foreseen_target(&self, states: &States, records: &dyn Records) -> Option<f64> {
-        if *self.descent.until == "loss" {
-            return Some(*self.descent.until_loss);
+    fn foresee(&self, foresight: &Foresight<'_>) -> Option<Forecast> {
+        let states = index::foreseen_states(foresight, "from")?;
+        let other = match behind(foresight.inputs, "until_loss_of") {
+            [] => None,
+            _ => Some(index::foreseen_states(foresight, "until_loss_of")?),
+        };
+        let mut foreseen = Foreseen::new(foresight, &[&Descent, &Evaluate]);
+        let target = match self.measures(&states, other.as_ref()).ok()? {
+            Some(evaluations) => {
+                let evaluated: Vec<_> = evaluations.iter().map(|action| foreseen.call(action)).collect();
+                evaluated.into_iter().collect::<Option<Vec<_>>>().and_then(|records| least_loss(&records).ok())
+            }
+            None => Some(*self.descent.until_loss),
+        };
+        match target.map(|target| self.projector(&states, target)) {
+            Some(projector) => self.chosen(&states).iter().for_each(|state| {
+                foresee::descent(&projector, &states, Some(&state.theta), &mut foreseen);
+            }),
+            None => foreseen.open_end(&[&Descent, &Evaluate]),
         }
-        let evaluated: Option<Vec<Record>> =
-            evaluations(states).iter().map(|action| records.record(&action.key())).collect();
-        least_loss(&evaluated?).ok()
+        Some(foreseen.forecast())
     }
-}
-
-fn evaluations(states: &States) -> Vec<Action> {
-    states.epochs.iter().map(|state| evaluation(states, &state.theta)).collect()
 }
 
 fn least_loss(evaluated: &[Record]) -> Result<f64, Failure> {

@@ -191,11 +191,19 @@ impl Recipe {
     }
 }
 
-/// The state at an iteration of a training: the stored one at an epoch's end, or one that is replayed.
+/// How the state at an iteration is had.
+pub enum Way {
+    /// It was stored at an epoch's end.
+    Stored(State),
+    /// It is replayed from the state at its epoch's start.
+    Replay(Action),
+}
+
+/// How the state at an iteration of a training is had.
 ///
 /// # Errors
 /// If the training does not reach that far.
-pub fn state_at(cx: &StageContext<'_>, states: &States, iteration: u64) -> Result<State, Failure> {
+pub fn way_to(states: &States, iteration: u64) -> Result<Way, Failure> {
     let first = states.epochs[0].iteration;
     let (epoch, offset) = match iteration.checked_sub(first) {
         Some(since) => (since / states.iterations_per_epoch, since % states.iterations_per_epoch),
@@ -206,12 +214,24 @@ pub fn state_at(cx: &StageContext<'_>, states: &States, iteration: u64) -> Resul
         || Failure::Work(format!("iteration {iteration} is not in the training, which goes from {first} to {last}"));
     let before = usize::try_from(epoch).ok().and_then(|epoch| states.epochs.get(epoch)).ok_or_else(beyond)?;
     if offset == 0 {
-        return Ok(before.clone());
+        return Ok(Way::Stored(before.clone()));
     }
     if epoch + 1 == states.epochs.len() as u64 {
         return Err(beyond());
     }
-    let record = cx.call(Recipe::of(states).replay(epoch, before, offset))?;
+    Ok(Way::Replay(Recipe::of(states).replay(epoch, before, offset)))
+}
+
+/// The state at an iteration of a training.
+///
+/// # Errors
+/// As [`way_to`], and why it cannot be replayed.
+pub fn state_at(cx: &StageContext<'_>, states: &States, iteration: u64) -> Result<State, Failure> {
+    let action = match way_to(states, iteration)? {
+        Way::Stored(state) => return Ok(state),
+        Way::Replay(action) => action,
+    };
+    let record = cx.call(action)?;
     let velocity = record.outputs.get("velocity").cloned();
     Ok(State { iteration, theta: record.outputs["theta"].clone(), velocity })
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::foresee::Foreseen;
 use super::index::{self, Points};
 use super::train::{json, summary};
-use super::{foresee, setting, tables};
+use super::{setting, tables};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Place, Produced, StageContext, Work};
-use crate::key::{Execution, Horizon, Identity, Inputs, Output, Outputs, Records, Walk};
-use crate::manifest::{Forecast, Kind, Params, Reader};
+use crate::key::{Execution, Horizon, Identity, Output, Outputs, Walk};
+use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::ml::curvature::trace::{Estimate, probes};
 use crate::ml::rng::Stream;
 use crate::plot::{Cell, Table};
@@ -64,12 +65,14 @@ impl Kind for TraceEstimate {
         &["states", "minima"]
     }
 
-    fn forecast(&self, params: &dyn Params, inputs: &Inputs, records: &dyn Records) -> Forecast {
+    fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
         let params: &TraceParams = params.of();
-        let Some(points) = index::foreseen_points(inputs, "from", records) else { return Forecast::unknown() };
-        let points = params.chosen(points);
-        let probes = params.probes(&points).into_iter().flatten();
-        Forecast::unknown().with("probe", foresee::independent(probes, records))
+        let Some(points) = index::foreseen_points(foresight, "from") else { return Forecast::unknown() };
+        let mut foreseen = Foreseen::new(foresight, &[&Probe]);
+        for probe in params.probes(&params.chosen(points)).iter().flatten() {
+            foreseen.call(probe);
+        }
+        foreseen.forecast()
     }
 }
 

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::evaluate::{Evaluate, Evaluated, evaluation};
+use super::foresee::Foreseen;
 use super::index::{self, Point, State, States};
 use super::replay::{self, Recipe, RecipeParams};
 use super::setting::{self, SettingParams};
 use super::tables;
 use crate::execute::{ActionContext, ActionKind, Failure, Payload, Place, Produced, StageContext, Work};
-use crate::key::{Horizon, Identity, Inputs, Output, Outputs, Record, Records, Walk};
-use crate::manifest::{Count, Forecast, Kind, Params, Reader};
+use crate::key::{Horizon, Identity, Output, Outputs, Record, Walk, behind};
+use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::ml::landscape::training::TrainingState;
 use crate::ml::params::encode_flat;
 use crate::ml::rng::Stream;
@@ -66,18 +68,8 @@ impl Kind for Train {
         if field == "start" { &["states", "minima"] } else { &[] }
     }
 
-    fn forecast(&self, params: &dyn Params, inputs: &Inputs, records: &dyn Records) -> Forecast {
-        let params: &TrainParams = params.of();
-        let Some(data) = inputs.get("data").and_then(|inputs| inputs.first()) else { return Forecast::unknown() };
-        let recipe = params.recipe_on(&data.outputs["train"], setting::BACKEND);
-        if !params.starts_elsewhere {
-            let init = records.record(&params.init(&recipe).key());
-            return params.walk_epochs(&recipe, init.map(|record| state_of(&record, 0)), records);
-        }
-        match index::foreseen_points(inputs, "start", records).and_then(|points| params.start_of(&points.points)) {
-            Some(start) => params.walk_epochs(&recipe, Some(start), records),
-            None => Forecast::unknown(),
-        }
+    fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
+        params.of::<TrainParams>().foresee(foresight).unwrap_or_default()
     }
 }
 
@@ -93,25 +85,32 @@ impl Params for TrainParams {
 }
 
 impl TrainParams {
-    /// How far the cached prefix goes, and what is left of the horizon.
-    fn walk_epochs(&self, recipe: &Recipe, first: Option<State>, records: &dyn Records) -> Forecast {
-        let mut forecast = Forecast::default();
-        let mut state = first;
-        let (mut reused, mut seconds) = (0, 0.0);
-        while let Some(from) = &state
-            && reused < self.epochs.0
-            && let Some(record) = records.record(&recipe.epoch(reused, from).key())
-        {
-            reused += 1;
-            seconds += record.context.seconds;
-            state = Some(state_of(&record, reused));
+    /// How far the known prefix goes, and what is left of the horizon; the same for the evaluations.
+    fn foresee(&self, foresight: &Foresight<'_>) -> Option<Forecast> {
+        let data = &behind(foresight.inputs, "data").first()?.outputs;
+        let (recipe, validation) = (self.recipe_on(data.get("train")?, foresight.backend), data.get("validation")?);
+        let mut foreseen = Foreseen::new(foresight, &[&Epoch]);
+        let mut next = if self.starts_elsewhere {
+            Some(self.start_of(&index::foreseen_points(foresight, "start")?.points)?)
+        } else {
+            foreseen.call(&self.init(&recipe)).map(|record| state_of(&record, 0))
+        };
+        let mut states = 0;
+        while let Some(state) = next.take() {
+            if *self.evaluate {
+                foreseen.call(&evaluation(&recipe.setting, validation, &state.theta));
+            }
+            if states < *self.epochs {
+                let record = foreseen.call(&recipe.epoch(states, &state));
+                next = record.map(|record| state_of(&record, state.iteration));
+            }
+            states += 1;
         }
-        let to_run = self.epochs.0 - reused;
-        let each = if reused > 0 { seconds / reused as f64 } else { 0.0 };
-        let count =
-            Count { reused, to_run, at_least: false, seconds_reused: seconds, seconds_to_spend: each * to_run as f64 };
-        forecast.actions.insert("epoch".to_owned(), count);
-        forecast
+        foreseen.call_unmade(&Epoch, self.epochs.saturating_sub(states));
+        if *self.evaluate {
+            foreseen.call_unmade(&Evaluate, *self.epochs + 1 - states);
+        }
+        Some(foreseen.forecast())
     }
 
     fn init(&self, recipe: &Recipe) -> crate::execute::Action {
@@ -181,14 +180,9 @@ fn samples(cx: &StageContext<'_>, data: &Output) -> Result<usize, Failure> {
 
 /// Training and validation loss at the end of every epoch.
 fn evaluations(cx: &StageContext<'_>, states: &States) -> Result<Vec<Evaluated>, Failure> {
-    let action = |state: &State| evaluation(states, &state.theta);
+    let action = |state: &State| evaluation(&states.setting, &states.validation, &state.theta);
     let records = cx.map(states.epochs.iter().map(action).collect())?;
     records.iter().map(|record| summary(record, "summary")).collect()
-}
-
-/// The action that evaluates a point of a training.
-pub fn evaluation(states: &States, theta: &Output) -> crate::execute::Action {
-    states.setting.action(&Evaluate).input("validation", &states.validation).input("theta", theta)
 }
 
 fn history(states: &States, running: &[Option<f64>], evaluated: &[Evaluated]) -> crate::plot::Table {
@@ -287,42 +281,4 @@ pub fn produced(state: &TrainingState) -> Result<Produced, Failure> {
         produced.insert("velocity".to_owned(), Payload::Bytes(encode_flat(buffer)?));
     }
     Ok(produced)
-}
-
-/// What is known of a point.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Evaluated {
-    /// Mean excess loss over the training set.
-    pub training_loss: f64,
-    /// Mean excess loss over the validation set.
-    pub validation_loss: f64,
-    /// Share of validation samples that are classified as labelled.
-    pub validation_accuracy: f64,
-    /// ‖θ‖.
-    pub theta_norm: f64,
-}
-
-/// The action that evaluates a point on both parts of the data.
-pub struct Evaluate;
-
-impl ActionKind for Evaluate {
-    fn name(&self) -> &'static str {
-        "evaluate"
-    }
-
-    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
-        let objective = setting::objective(cx)?;
-        let validation = setting::dataset(cx, "validation")?;
-        let theta = setting::theta(cx, "theta", &objective)?;
-        let stop = || cx.cancelled();
-        let training_loss = objective.value(&theta, &stop)?;
-        let evaluation = objective.evaluate(&theta, &validation, &stop)?;
-        let evaluated = Evaluated {
-            training_loss,
-            validation_loss: evaluation.loss,
-            validation_accuracy: evaluation.accuracy,
-            theta_norm: theta.norm()?,
-        };
-        Ok(BTreeMap::from([("summary".to_owned(), json(&evaluated))]))
-    }
 }

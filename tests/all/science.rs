@@ -1,7 +1,8 @@
 //! What the studies of the landscape do, through the binary: on two hundred digits and a network of eight hidden units, so that a whole
 //! study takes half a second.
 //!
-//! Reading order: `lab` (a study in a folder of its own), `increments` (what an edit runs again), `horizons` (going on equals never having
+//! Reading order: `lab` (a study in a folder of its own), `increments` (what an edit runs again), `forecasts` (what a plan
+//! foretells of it), `horizons` (going on equals never having
 //! stopped), `training`, `arms` (matrix and control), `absent` (blobs that are gone), `figures`, `claims`, `failures`, `oracles`, `golden`.
 
 #![expect(clippy::float_cmp, reason = "these tests are about equal bits, not about near numbers")]
@@ -11,6 +12,7 @@ mod arms;
 mod claims;
 mod failures;
 mod figures;
+mod forecasts;
 mod golden;
 mod horizons;
 mod increments;

@@ -75,6 +75,11 @@ impl Bisection {
         self.open.is_empty()
     }
 
+    /// Whether a segment of this round is halved if it is not connected.
+    pub fn would_halve(&self, segment: Segment) -> bool {
+        self.depth < self.depth_limit && segment.middle().is_some()
+    }
+
     /// Takes one verdict (connected or not) for each segment of the round and moves on to the next. Returns the iterations
     /// that the next round needs and no round before it had, rising.
     ///
@@ -138,7 +143,11 @@ mod tests {
         while !bisection.is_done() {
             rounds.push(bisection.round().to_vec());
             let verdicts: Vec<bool> = bisection.round().iter().map(|&segment| connected(segment)).collect();
-            middles.extend(bisection.answer(&verdicts));
+            let halved = bisection.round().iter().zip(&verdicts);
+            let halved = halved.filter(|&(&segment, &connected)| !connected && bisection.would_halve(segment)).count();
+            let announced = bisection.answer(&verdicts);
+            assert_eq!(announced.len(), halved, "a round says beforehand what it would halve");
+            middles.extend(announced);
         }
         (bisection, rounds, middles)
     }

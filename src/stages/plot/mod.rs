@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use self::drawn::{Drawn, Given};
 use self::spec::{PanelSpec, read_panel};
-use super::tables;
+use super::{foresee, tables};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Payload, Place, Produced, StageContext, Work};
-use crate::key::{Identity, Input, Outputs, Walk};
-use crate::manifest::{Kind, Params, Reader};
+use crate::key::{Identity, Input, Inputs, Outputs, Walk, behind};
+use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::plot::{Figure, Inset, Placement, Table};
 
 /// Dots per inch of the PNG.
@@ -94,6 +94,10 @@ impl Kind for Plot {
     fn uses(&self, _: &str) -> &'static [&'static str] {
         &["table", "lines", "path", "probes"]
     }
+
+    fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
+        foresee::one(params.of::<PlotParams>().draw(foresight.inputs), foresight)
+    }
 }
 
 impl Params for PlotParams {
@@ -116,6 +120,18 @@ impl Params for PlotParams {
 
 impl Work for PlotParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
+        Ok(cx.call(self.draw(cx.all_inputs())?)?.outputs)
+    }
+
+    fn places(&self, instance: &str) -> Vec<(String, Place)> {
+        let place = |name: &str| (name.to_owned(), Place::Result(tables::file(instance, name)));
+        vec![place("svg"), place("png"), place("csv")]
+    }
+}
+
+impl PlotParams {
+    /// The one action.
+    fn draw(&self, inputs: &Inputs) -> Result<Action, Failure> {
         let spec = &self.spec;
         let mut action = Action::new(&Draw)
             .with("title", &spec.title)
@@ -130,18 +146,13 @@ impl Work for PlotParams {
         let mut given = Vec::new();
         let inset = spec.inset.iter().flat_map(|inset| &inset.layers);
         for layer in spec.main.layers.iter().chain(inset) {
-            for (n, input) in cx.inputs(&layer.field).iter().enumerate() {
+            for (n, input) in behind(inputs, &layer.field).iter().enumerate() {
                 let name = format!("{}#{n}", layer.field);
                 action = action.input(&name, table_of(input, &layer.table)?);
                 given.push(Given { field: layer.field.clone(), input: name, labels: input.labels.clone() });
             }
         }
-        Ok(cx.call(action.with("given", &Identity::required(given)))?.outputs)
-    }
-
-    fn places(&self, instance: &str) -> Vec<(String, Place)> {
-        let place = |name: &str| (name.to_owned(), Place::Result(tables::file(instance, name)));
-        vec![place("svg"), place("png"), place("csv")]
+        Ok(action.with("given", &Identity::required(given)))
     }
 }
 

@@ -129,8 +129,7 @@ fn the_control_arm_starts_at_the_first_projected_point_and_descends() {
     let moved: f64 = velocity.iter().map(|v| v * v).sum::<f64>().sqrt();
     let apart = end.iter().zip(&values).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
     assert!(apart < 1e-4 * moved.max(1.0), "{apart} apart");
-    let plan = lab.says(&["plan", "study.toml", "--set", "stage.control.epochs=5"]);
-    assert!(plan.contains("epoch: 3 to run, 2 reused"), "{plan}");
+    assert_eq!(lab.forecast("control", &["stage.control.epochs=5"])["epoch"].counts(), (3, 2, false));
     let last = lab.run(&["stage.control.start_at=last"]);
     let control = lab.output_set("control", "states", "stage.control.start_at=last");
     assert_eq!(control["epochs"][0]["theta"], minima["points"][2]["theta"]);

@@ -20,8 +20,8 @@ fn more_epochs_train_project_and_probe_only_what_is_new_and_fewer_train_none() {
     let lab = Lab::new(TINY);
     lab.run(&[]);
     let six = lab.results();
-    let plan = lab.says(&["plan", "study.toml", "--set", "stage.train.epochs=8"]);
-    assert!(plan.contains("epoch: 2 to run, 6 reused"), "{plan}");
+    let forecast = lab.forecast("train", &["stage.train.epochs=8"]);
+    assert_eq!(forecast["epoch"].counts(), (2, 6, false));
     let new = [("epoch", 2), ("evaluate", 2), ("descent", 2), ("line", 2), ("probe", 8), ("plot", 1), ("claim", 1)];
     assert_eq!(lab.run(&["stage.train.epochs=8"]).ran(), counts(&new));
     // Undone: nothing runs, and the results are what they were.
@@ -36,8 +36,8 @@ fn more_probes_repeat_none() {
     let lab = Lab::new(TINY);
     let first = lab.run(&[]);
     let old = lab.table("trace.probes.csv");
-    let plan = lab.says(&["plan", "study.toml", "--set", "stage.trace.probes=8"]);
-    assert!(plan.contains("probe: 28 to run, 28 reused"), "{plan}");
+    let forecast = lab.forecast("trace", &["stage.trace.probes=8"]);
+    assert_eq!(forecast["probe"].counts(), (28, 28, false));
     let second = lab.run(&["stage.trace.probes=8"]);
     assert_eq!(second.ran(), counts(&[("probe", 28), ("plot", 1)]));
     assert_eq!(second.hit("probe"), 28);
@@ -101,8 +101,7 @@ fn a_lower_target_goes_on_from_the_end_of_the_higher_one() {
     lab.run(&[]);
     let higher = lab.table("project.csv").numbers("steps");
     let lower = ["stage.project.until_loss=0.2", "stage.connect.threshold=0.25"];
-    let plan = lab.says(&["plan", "study.toml", "--set", lower[0]]);
-    assert!(plan.contains("descent: at least 7 to run"), "{plan}");
+    assert_eq!(lab.forecast("project", &[lower[0]])["descent"].counts(), (7, 7, true));
     let ran = lab.run(&lower);
     other.run(&lower);
     let steps = lab.table("project.csv").numbers("steps");
@@ -130,9 +129,7 @@ fn a_higher_cap_goes_on_from_the_lower_one() {
     assert!(first.words.contains("7 of 7 descents hit the cap"), "{}", first.words);
     assert!(lab.table("project.csv").texts("reached").iter().all(|&reached| reached == "no"));
     let higher = [capped[0], "stage.project.max_steps=500", capped[2]];
-    let args = ["plan", "study.toml", "--set", higher[0], "--set", higher[1]];
-    let plan = lab.says(&args);
-    assert!(plan.contains("descent: at least 7 to run, 7 reused"), "{plan}");
+    assert_eq!(lab.forecast("project", &higher)["descent"].counts(), (7, 7, true));
     let second = lab.run(&higher);
     assert_eq!((second.ran()["descent"], second.hit("descent")), (7, 7));
     other.run(&higher);

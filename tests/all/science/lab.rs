@@ -115,14 +115,7 @@ impl Lab {
 
     /// Runs the study, whatever comes of it. A word with a `=` sets a field; others are arguments.
     pub fn try_run(&self, sets: &[&str]) -> Ran {
-        let mut args = vec!["run", "study.toml", "--events", "jsonl"];
-        for set in sets {
-            if set.starts_with("--") || !set.contains('=') {
-                args.extend(set.split(' '));
-            } else {
-                args.extend(["--set", *set]);
-            }
-        }
+        let args = [&["run", "study.toml", "--events", "jsonl"], &words(sets)[..]].concat();
         let study = self.study();
         let report = self.path(&format!("results/{study}/run.json"));
         drop(fs::remove_file(&report));
@@ -141,6 +134,21 @@ impl Lab {
         let ran = self.try_run(sets);
         assert_eq!(ran.code, 0, "{}", ran.words);
         ran
+    }
+
+    /// The stages of a plan, in their order; words are those of [`try_run`](Self::try_run).
+    pub fn plan(&self, sets: &[&str]) -> Vec<Value> {
+        let plan = self.says(&[&["plan", "study.toml", "--json"], &words(sets)[..]].concat());
+        let mut plan: Value = serde_json::from_str(&plan).unwrap();
+        serde_json::from_value(plan["stages"].take()).unwrap()
+    }
+
+    /// What a plan foretells of a stage that is stale, by kind of action.
+    pub fn forecast(&self, stage: &str, sets: &[&str]) -> BTreeMap<String, Foretold> {
+        let plan = self.plan(sets);
+        let planned = plan.iter().find(|planned| planned["stage"] == stage).unwrap();
+        assert_eq!(planned["state"], "stale", "{stage}");
+        Foretold::all(planned)
     }
 
     fn study(&self) -> String {
@@ -202,6 +210,13 @@ impl Ran {
         ran
     }
 
+    /// How many actions of each kind ran and were found, as `run.json` has it; without the records of fresh stages.
+    pub fn actions(&self) -> BTreeMap<String, (u64, u64)> {
+        let number = |count: &Value, which: &str| count[which].as_u64().unwrap();
+        let actions = self.report["actions"].as_object().unwrap().iter().filter(|(kind, _)| *kind != "stage");
+        actions.map(|(kind, count)| (kind.clone(), (number(count, "ran"), number(count, "hit")))).collect()
+    }
+
     /// How many actions of a kind were found.
     pub fn hit(&self, kind: &str) -> u64 {
         self.report["actions"][kind]["hit"].as_u64().unwrap_or(0)
@@ -240,6 +255,54 @@ impl Ran {
         names.sort_unstable();
         names
     }
+}
+
+/// What a plan foretells of one kind of action.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Foretold {
+    /// How many run.
+    pub to_run: u64,
+    /// How many are found.
+    pub reused: u64,
+    /// Whether more may run.
+    pub at_least: bool,
+    /// How long those to run take, in seconds; 0 where nothing tells.
+    pub seconds_to_spend: f64,
+    /// How long those found took.
+    pub seconds_reused: f64,
+}
+
+impl Foretold {
+    /// Of a planned stage, by kind of action.
+    pub fn all(planned: &Value) -> BTreeMap<String, Self> {
+        let one = |count: &Value| Self {
+            to_run: count["to_run"].as_u64().unwrap(),
+            reused: count["reused"].as_u64().unwrap(),
+            at_least: count["at_least"].as_bool().unwrap(),
+            seconds_to_spend: count["seconds_to_spend"].as_f64().unwrap(),
+            seconds_reused: count["seconds_reused"].as_f64().unwrap(),
+        };
+        let actions = planned["forecast"]["actions"].as_object().unwrap().iter();
+        actions.map(|(kind, count)| (kind.clone(), one(count))).collect()
+    }
+
+    /// Without its seconds: to run, reused, at least.
+    pub fn counts(self) -> (u64, u64, bool) {
+        (self.to_run, self.reused, self.at_least)
+    }
+}
+
+/// Words for the program: one with a `=` sets a field; others are arguments.
+fn words<'a>(sets: &[&'a str]) -> Vec<&'a str> {
+    let mut words = Vec::new();
+    for set in sets {
+        if set.starts_with("--") || !set.contains('=') {
+            words.extend(set.split(' '));
+        } else {
+            words.extend(["--set", *set]);
+        }
+    }
+    words
 }
 
 /// Counts by kind, to be compared with [`Ran::ran`].

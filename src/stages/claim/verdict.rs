@@ -1,41 +1,14 @@
-//! `claim`: what a figure is to show, judged by a statistic: it holds, fails, or is undecided, with the number. A claim that does not
-//! hold is a result like any other; it fails no stage.
+//! The statistics by which claims are judged, from tables to a verdict with its number.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::train::json;
-use crate::execute::{Action, ActionContext, ActionKind, Failure, Produced, StageContext, Work};
-use crate::key::{Identity, Input, Outputs, Walk};
-use crate::manifest::{Kind, Params, Reader, References};
+use super::Given;
+use crate::execute::{ActionContext, Failure};
 use crate::ml::statistics::{Alternative, binomial_interval, mean, one_sample, spearman, stderr, student_t_cdf};
 use crate::plot::{Cell, Table};
-
-/// The kind.
-pub struct Claim;
-
-/// Its parameters.
-#[derive(Clone, Debug)]
-pub struct ClaimParams {
-    says: Identity<String>,
-    statistic: Identity<Statistic>,
-    from: References,
-    ends: Option<References>,
-    control: Option<References>,
-}
-
-/// How a claim is judged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "statistic", rename_all = "kebab-case")]
-enum Statistic {
-    /// The share of segments after an epoch that are connected.
-    FractionConnected { after_epoch: f64, at_least: f64 },
-    /// The fall of log T from the end of the early phase to the end, less the control's where there is one.
-    LogTraceFall { after_epoch: f64, alpha: f64 },
-}
 
 /// What became of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,150 +39,7 @@ pub struct Judged {
     pub numbers: BTreeMap<String, f64>,
 }
 
-impl Kind for Claim {
-    fn name(&self) -> &'static str {
-        "claim"
-    }
-
-    fn version(&self) -> u32 {
-        1
-    }
-
-    fn about(&self) -> &'static str {
-        "Judges what a figure is to show by a statistic: holds, fails or undecided."
-    }
-
-    fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
-        let says = reader.text("says", "the claim in words").required().not_empty().identity();
-        let from = reader.references("from", "the stages it is judged on", &[]);
-        let control_doc = "`log-trace-fall`: the same without noise; instances are paired by their axes";
-        let control = reader.references_if_any("control", control_doc, &["trace-estimate"]);
-        let ends_doc =
-            "`log-trace-fall`: stages whose last point stands for the end, such as one projected to the control's loss";
-        let ends = reader.references_if_any("ends", ends_doc, &["trace-estimate"]);
-        let names = ["fraction-connected", "log-trace-fall"];
-        let after_doc = "the early phase ends here and is left out";
-        let statistic = reader.variant("statistic", "how it is judged", &names, |name, reader| {
-            let after_epoch = reader.float("after_epoch", after_doc).default(0.0).at_least(0).value();
-            match name {
-                "log-trace-fall" => Statistic::LogTraceFall {
-                    after_epoch,
-                    alpha: reader
-                        .float("alpha", "level of the one-sided t-test")
-                        .default(0.01)
-                        .above(0)
-                        .below(0.5)
-                        .value(),
-                },
-                _ => Statistic::FractionConnected {
-                    after_epoch,
-                    at_least: reader
-                        .float("at_least", "the share claimed")
-                        .default(0.99)
-                        .at_least(0)
-                        .at_most(1)
-                        .value(),
-                },
-            }
-        });
-        Arc::new(ClaimParams { says, statistic: Identity::required(statistic), from, ends, control })
-    }
-
-    fn uses(&self, _: &str) -> &'static [&'static str] {
-        &["table", "probes"]
-    }
-}
-
-impl Params for ClaimParams {
-    fn walk(&self, walk: &mut dyn Walk) {
-        walk.identity("says", &self.says).identity("statistic", &self.statistic);
-    }
-}
-
-/// An upstream instance as the action knows it: the names of its tables among the inputs, and its place on each axis.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Given {
-    table: String,
-    probes: Option<String>,
-    labels: Vec<(String, String)>,
-    part: Part,
-}
-
-/// What an instance is to the claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Part {
-    /// It is judged.
-    From,
-    /// Its last point stands for the end of the instance with the same axes.
-    Ends,
-    /// It is what the judged is compared with.
-    Control,
-}
-
-impl Work for ClaimParams {
-    fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
-        let mut action = Action::new(&Judge).with("says", &self.says).with("statistic", &self.statistic);
-        let mut given = Vec::new();
-        let fields =
-            [(Some(&self.from), Part::From), (self.ends.as_ref(), Part::Ends), (self.control.as_ref(), Part::Control)];
-        for (field, part) in fields {
-            let Some(field) = field else { continue };
-            for (n, input) in cx.inputs(&field.field).iter().enumerate() {
-                let named = |table: &str| format!("{}#{n}.{table}", field.field);
-                action = action.input(&named("table"), output(input, "table")?);
-                let probes = input.outputs.get("probes").map(|output| (named("probes"), output));
-                if let Some((name, output)) = &probes {
-                    action = action.input(name, output);
-                }
-                let (table, labels) = (named("table"), input.labels.clone());
-                given.push(Given { table, probes: probes.map(|(name, _)| name), labels, part });
-            }
-        }
-        Ok(cx.call(action.with("given", &Identity::required(given)))?.outputs)
-    }
-}
-
-fn output<'i>(input: &'i Input, name: &str) -> Result<&'i crate::key::Output, Failure> {
-    input.outputs.get(name).ok_or_else(|| Failure::Work(format!("`{}` has no table to judge", input.instance)))
-}
-
-/// The action: tables to a verdict.
-pub struct Judge;
-
-impl ActionKind for Judge {
-    fn name(&self) -> &'static str {
-        "claim"
-    }
-
-    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
-        let given: Vec<Given> = cx.required("given")?;
-        let claim: String = cx.required("says")?;
-        let judged = match cx.required("statistic")? {
-            Statistic::FractionConnected { after_epoch, at_least } => {
-                let tables: Vec<Table> = given.iter().map(|given| table(cx, &given.table)).collect::<Result<_, _>>()?;
-                fraction_connected(claim, &tables, after_epoch, at_least)?
-            }
-            Statistic::LogTraceFall { after_epoch, alpha } => {
-                let of = |part: Part| given.iter().filter(move |given| given.part == part);
-                let mut arms = Vec::new();
-                for start in of(Part::From) {
-                    let end = of(Part::Ends).find(|end| end.labels == start.labels);
-                    if end.is_none() && of(Part::Ends).next().is_some() {
-                        return Err(no_partner("end", &start.labels));
-                    }
-                    arms.push(Arm::read(cx, start, end.unwrap_or(start), after_epoch)?);
-                }
-                let controls = of(Part::Control).map(|control| Arm::read(cx, control, control, after_epoch));
-                let controls = controls.collect::<Result<Vec<_>, _>>()?;
-                log_trace_fall(claim, &arms, &controls, alpha)?
-            }
-        };
-        Ok(BTreeMap::from([("claim".to_owned(), json(&judged))]))
-    }
-}
-
-fn table(cx: &ActionContext<'_>, name: &str) -> Result<Table, Failure> {
+pub(super) fn table(cx: &ActionContext<'_>, name: &str) -> Result<Table, Failure> {
     let text = String::from_utf8(cx.input(name)?).map_err(Failure::work)?;
     Table::from_csv(&text).map_err(Failure::work)
 }
@@ -218,7 +48,12 @@ fn column(table: &Table, name: &str) -> Result<Vec<f64>, Failure> {
     table.numbers(name).map_err(|error| Failure::Work(format!("a table to be judged does not fit: {error}")))
 }
 
-fn fraction_connected(claim: String, tables: &[Table], after: f64, at_least: f64) -> Result<Judged, Failure> {
+pub(super) fn fraction_connected(
+    claim: String,
+    tables: &[Table],
+    after: f64,
+    at_least: f64,
+) -> Result<Judged, Failure> {
     let (mut connected, mut all) = (0u64, 0u64);
     for table in tables {
         let starts = column(table, "from_epoch")?;
@@ -251,7 +86,7 @@ fn fraction_connected(claim: String, tables: &[Table], after: f64, at_least: f64
 }
 
 /// One path: its trace at the end of the early phase and at the end, and how probes err on the difference.
-struct Arm {
+pub(super) struct Arm {
     labels: Vec<(String, String)>,
     /// log T(end) − log T(after the early phase).
     fall: f64,
@@ -267,7 +102,7 @@ struct Arm {
 
 impl Arm {
     /// The path of `given` from the end of the early phase to the last point of `end`, which may be the same path.
-    fn read(cx: &ActionContext<'_>, given: &Given, end: &Given, after: f64) -> Result<Self, Failure> {
+    pub(super) fn read(cx: &ActionContext<'_>, given: &Given, end: &Given, after: f64) -> Result<Self, Failure> {
         let (points, last_points) = (table(cx, &given.table)?, table(cx, &end.table)?);
         let (epochs, traces) = (column(&points, "epoch")?, column(&points, "trace")?);
         let (end_epochs, end_traces) = (column(&last_points, "epoch")?, column(&last_points, "trace")?);
@@ -309,7 +144,7 @@ fn forms_at(probes: &Table, epoch: f64) -> Result<Vec<f64>, Failure> {
     Ok(at.iter().zip(forms).filter(|(at, _)| at.to_bits() == epoch.to_bits()).map(|(_, form)| form).collect())
 }
 
-fn no_partner(part: &str, labels: &[(String, String)]) -> Failure {
+pub(super) fn no_partner(part: &str, labels: &[(String, String)]) -> Failure {
     let axes: Vec<String> = labels.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
     Failure::Work(format!("no {part} has the axes {}", axes.join(",")))
 }
@@ -322,7 +157,7 @@ fn probe_error(start: &[f64], end: &[f64], ends: [f64; 2]) -> Result<Option<(f64
     Ok(Some((stderr(&differences)?, differences.len())))
 }
 
-fn log_trace_fall(claim: String, arms: &[Arm], controls: &[Arm], alpha: f64) -> Result<Judged, Failure> {
+pub(super) fn log_trace_fall(claim: String, arms: &[Arm], controls: &[Arm], alpha: f64) -> Result<Judged, Failure> {
     let mut falls = Vec::with_capacity(arms.len());
     for arm in arms {
         let control = controls.iter().find(|control| control.labels == arm.labels);
