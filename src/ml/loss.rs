@@ -33,6 +33,11 @@ impl Loss {
         Targets { labels, smoothing }
     }
 
+    /// Whether its targets give every class a share, so that labels drawn from them differ.
+    pub fn smooths(&self) -> bool {
+        self.targets(&[]).smoothing > 0.0
+    }
+
     /// The excess loss of logits `[S, K]`, summed over samples: an f64 scalar.
     ///
     /// # Errors

@@ -56,6 +56,13 @@ impl States {
         self.epoch_at(iteration as f64)
     }
 
+    /// Whether epochs are iterations over iterations an epoch, from the first training on.
+    pub fn counts_on(&self) -> bool {
+        let Some(Origin { iteration, epoch }) = self.origin else { return true };
+        let plain = iteration as f64 / self.iterations_per_epoch as f64;
+        plain.to_bits() == epoch.to_bits()
+    }
+
     /// As [`epoch_of`](Self::epoch_of), of a point between two iterations.
     pub fn epoch_at(&self, iteration: f64) -> f64 {
         let Origin { iteration: first, epoch } = self.origin.unwrap_or(Origin { iteration: 0, epoch: 0.0 });

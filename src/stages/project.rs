@@ -26,6 +26,7 @@ pub struct ProjectParams {
     descent: DescentParams,
     first: Horizon<u64>,
     every: Horizon<u64>,
+    states: Horizon<String>,
 }
 
 /// What a descent is, wherever one is made.
@@ -56,8 +57,20 @@ impl Kind for GdProject {
     fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
         reader.reference("from", "the states", &index::STATES);
         let doc = "a training in whose last state's loss the target is, in place of `until_loss`: to compare both at equal loss";
-        reader.reference_if_any("until_loss_of", doc, &index::STATES);
+        if reader.reference_if_any("until_loss_of", doc, &index::STATES).is_some() {
+            for other in ["until", "until_loss"] {
+                if reader.is_given(other) {
+                    reader.problem(
+                        other,
+                        format!("`until_loss_of` says what the target is: `{other}` does not go with it"),
+                    );
+                }
+            }
+        }
+        let states = ["all", "last"].map(|name| (name, name.to_owned()));
+        let states_doc = "`all`: every `every`th state from the epoch `first` on; `last`: the last state alone";
         Arc::new(ProjectParams {
+            states: reader.choice("states", states_doc, &states).default("all".to_owned()).horizon(),
             first: reader.count("first", "the first epoch whose state is projected").default(0).horizon(),
             every: reader.count("every", "project every so many of the states").default(1).at_least(1).horizon(),
             descent: DescentParams::read(reader),
@@ -127,6 +140,9 @@ impl DescentParams {
 impl Params for ProjectParams {
     fn walk(&self, walk: &mut dyn Walk) {
         let descent = &self.descent;
+        if *self.states != "all" {
+            walk.horizon("states", &self.states);
+        }
         walk.horizon("first", &self.first)
             .horizon("every", &self.every)
             .identity("until", &descent.until)
@@ -164,6 +180,9 @@ impl Work for ProjectParams {
 impl ProjectParams {
     /// The states that are projected.
     fn chosen(&self, states: &States) -> Vec<State> {
+        if *self.states == "last" {
+            return states.chosen.last().cloned().into_iter().collect();
+        }
         let first = self.first.0 as f64;
         let late = |state: &&State| states.epoch_of(state.iteration) >= first;
         states.chosen.iter().filter(late).step_by(self.every.0 as usize).cloned().collect()

@@ -90,6 +90,11 @@ impl RecipeParams {
         params
     }
 
+    /// Whether the labels of a batch are drawn.
+    pub fn samples_labels(&self) -> bool {
+        *self.labels == "sampled"
+    }
+
     /// Shows them.
     pub fn walk(&self, walk: &mut dyn Walk) {
         walk.identity("lr", &self.lr)
@@ -181,13 +186,20 @@ impl Recipe {
         }
     }
 
+    /// Samples in a batch.
+    ///
+    /// # Errors
+    /// If what is recorded does not read.
+    pub fn batch(&self) -> Result<u64, Failure> {
+        self.training.param("batch", BATCH).map_err(Failure::work)
+    }
+
     /// Iterations in an epoch over so many samples.
     ///
     /// # Errors
     /// If the recorded batch does not read.
     pub fn iterations_per_epoch(&self, samples: usize) -> Result<u64, Failure> {
-        let batch: u64 = self.training.param("batch", BATCH).map_err(Failure::work)?;
-        Ok(iterations_per_epoch(samples, batch as usize) as u64)
+        Ok(iterations_per_epoch(samples, self.batch()? as usize) as u64)
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evaluate::{Evaluate, Evaluated, evaluation};
 use super::foresee::Foreseen;
-use super::index::{self, Point, State, States};
+use super::index::{self, Origin, Points, State, States};
 use super::replay::{self, Recipe, RecipeParams};
 use super::setting::{self, SettingParams};
 use super::tables;
@@ -27,7 +27,7 @@ pub struct Train;
 pub struct TrainParams {
     setting: SettingParams,
     recipe: RecipeParams,
-    epochs: Horizon<u64>,
+    epochs: Horizon<Option<u64>>,
     evaluate: Identity<bool>,
     start_at: Identity<String>,
     starts_elsewhere: bool,
@@ -51,12 +51,23 @@ impl Kind for Train {
         let doc = "a stage whose point is the start, in place of a random one; iterations are counted on from there";
         let starts_elsewhere = reader.reference_if_any("start", doc, &index::POINTS).is_some();
         let ends = [("first", "first".to_owned()), ("last", "last".to_owned())];
+        let doc = "a training with whose last iteration this one ends as well, in place of `epochs`: to compare both over as many iterations";
+        let as_long_as = reader.reference_if_any("as_long_as", doc, &["train"]).is_some();
+        let epochs = reader.count("epochs", "passes over the training set").at_most(u32::MAX).optional().horizon();
+        if as_long_as == epochs.is_some() {
+            reader.problem("epochs", "give `epochs`, or a training that this one is `as_long_as`");
+        }
+        let (setting, recipe) = (SettingParams::read(reader), RecipeParams::read(reader));
+        if recipe.samples_labels() && !setting.loss.smooths() {
+            let problem = "labels are sampled from smoothed targets, and this loss has none";
+            reader.problem("labels", problem);
+        }
         Arc::new(TrainParams {
             starts_elsewhere,
+            epochs,
             start_at: reader.choice("start_at", "which point of `start`", &ends).default("first".to_owned()).identity(),
-            setting: SettingParams::read(reader),
-            recipe: RecipeParams::read(reader),
-            epochs: reader.count("epochs", "passes over the training set").required().horizon(),
+            setting,
+            recipe,
             evaluate: reader
                 .flag("evaluate", "training and validation loss at the end of every epoch")
                 .default(true)
@@ -65,7 +76,11 @@ impl Kind for Train {
     }
 
     fn uses(&self, field: &str) -> &'static [&'static str] {
-        if field == "start" { &["states", "minima"] } else { &[] }
+        match field {
+            "start" => &["states", "minima"],
+            "as_long_as" => &["states"],
+            _ => &[],
+        }
     }
 
     fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
@@ -91,24 +106,34 @@ impl TrainParams {
         let (recipe, validation) = (self.recipe_on(data.get("train")?, foresight.backend), data.get("validation")?);
         let mut foreseen = Foreseen::new(foresight, &[&Epoch]);
         let mut next = if self.starts_elsewhere {
-            Some(self.start_of(&index::foreseen_points(foresight, "start")?.points)?)
+            Some(self.start_of(&index::foreseen_points(foresight, "start")?)?.0)
         } else {
             foreseen.call(&self.init(&recipe)).map(|record| state_of(&record, 0))
+        };
+        let epochs = match *self.epochs {
+            Some(epochs) => epochs,
+            None => {
+                let (other, start) = (index::foreseen_states(foresight, "as_long_as")?, next.as_ref()?);
+                // Without its samples at hand, an epoch's length is known where it is the other's.
+                let alike =
+                    other.setting.data == recipe.setting.data && recipe.batch().ok() == Recipe::of(&other).batch().ok();
+                alike.then(|| epochs_up_to(&other, start, other.iterations_per_epoch).ok())??
+            }
         };
         let mut states = 0;
         while let Some(state) = next.take() {
             if *self.evaluate {
                 foreseen.call(&evaluation(&recipe.setting, validation, &state.theta));
             }
-            if states < *self.epochs {
+            if states < epochs {
                 let record = foreseen.call(&recipe.epoch(states, &state));
                 next = record.map(|record| state_of(&record, state.iteration));
             }
             states += 1;
         }
-        foreseen.call_unmade(&Epoch, self.epochs.saturating_sub(states));
+        foreseen.call_unmade(&Epoch, epochs.saturating_sub(states));
         if *self.evaluate {
-            foreseen.call_unmade(&Evaluate, *self.epochs + 1 - states);
+            foreseen.call_unmade(&Evaluate, epochs + 1 - states);
         }
         Some(foreseen.forecast())
     }
@@ -117,23 +142,48 @@ impl TrainParams {
         recipe.setting.action(&Init).with("seed", &self.recipe.seed)
     }
 
-    /// The first state: a random one, or a point of the stage `start`.
-    fn first(&self, cx: &StageContext<'_>, recipe: &Recipe) -> Result<State, Failure> {
+    /// The first state: a random one, or a point of the stage `start`, with the epoch that it was there.
+    fn first(&self, cx: &StageContext<'_>, recipe: &Recipe) -> Result<(State, Option<Origin>), Failure> {
         if !self.starts_elsewhere {
-            return Ok(state_of(&cx.call(self.init(recipe))?, 0));
+            return Ok((state_of(&cx.call(self.init(recipe))?, 0), None));
         }
-        let start = self.start_of(&index::points(cx, "start")?.points);
-        start.ok_or_else(|| Failure::Work(format!("`{}` has no points", cx.input("start").instance)))
+        let points = index::points(cx, "start")?;
+        let none = || Failure::Work(format!("`{}` has no points", cx.input("start").instance));
+        let (state, epoch) = self.start_of(&points).ok_or_else(none)?;
+        let iteration = state.iteration;
+        Ok((state, Some(Origin { iteration, epoch })))
     }
 
-    fn start_of(&self, points: &[Point]) -> Option<State> {
+    fn start_of(&self, Points { states, points }: &Points) -> Option<(State, f64)> {
         let point = if *self.start_at == "last" { points.last() } else { points.first() }?;
-        Some(State { iteration: point.iteration, theta: point.theta.clone(), velocity: None })
+        let state = State { iteration: point.iteration, theta: point.theta.clone(), velocity: None };
+        Some((state, states.epoch_of(point.iteration)))
+    }
+
+    /// How many epochs there are from this start.
+    fn length(&self, cx: &StageContext<'_>, start: &State, iterations_per_epoch: u64) -> Result<u64, Failure> {
+        match *self.epochs {
+            Some(epochs) => Ok(epochs),
+            None => epochs_up_to(&index::states(cx, "as_long_as")?, start, iterations_per_epoch),
+        }
     }
 
     fn recipe_on(&self, data: &Output, backend: &str) -> Recipe {
         Recipe { setting: self.setting.on(data, backend), training: self.recipe.ingredients() }
     }
+}
+
+/// Epochs from `start` to the last iteration of another training.
+fn epochs_up_to(other: &States, start: &State, iterations_per_epoch: u64) -> Result<u64, Failure> {
+    let last = other.epochs.last().map_or(0, |state| state.iteration);
+    let left = last.checked_sub(start.iteration).filter(|left| left.is_multiple_of(iterations_per_epoch));
+    let left = left.ok_or_else(|| {
+        let first = start.iteration;
+        let problem =
+            format!("no whole epochs of {iterations_per_epoch} iterations lead from iteration {first} to {last}");
+        Failure::Work(format!("{problem}, where the training in `as_long_as` ends"))
+    })?;
+    Ok(left / iterations_per_epoch)
 }
 
 fn state_of(record: &Record, iteration: u64) -> State {
@@ -145,11 +195,13 @@ impl Work for TrainParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
         let data = &cx.input("data").outputs;
         let recipe = self.recipe_on(&data["train"], cx.backend());
-        cx.expect(self.epochs.0, "epochs");
-        let mut epochs = vec![self.first(cx, &recipe)?];
         let iterations_per_epoch = recipe.iterations_per_epoch(samples(cx, &data["train"])?)?;
+        let (first, origin) = self.first(cx, &recipe)?;
+        let length = self.length(cx, &first, iterations_per_epoch)?;
+        cx.expect(length, "epochs");
+        let mut epochs = vec![first];
         let mut running = vec![None];
-        for epoch in 0..self.epochs.0 {
+        for epoch in 0..length {
             let before = &epochs[epoch as usize];
             let record = cx.call(recipe.epoch(epoch, before))?;
             running.push(Some(summary::<Running>(&record, "summary")?.loss));
@@ -159,7 +211,9 @@ impl Work for TrainParams {
         let validation = data["validation"].clone();
         let Recipe { setting, training } = recipe;
         let chosen = epochs.clone();
-        let states = States { setting, validation, training, iterations_per_epoch, epochs, chosen, origin: None };
+        let states = States { setting, validation, training, iterations_per_epoch, epochs, chosen, origin };
+        // Where epochs are as long as before, both counts go on together and nothing need be said.
+        let states = if states.counts_on() { States { origin: None, ..states } } else { states };
         let evaluations = if *self.evaluate { evaluations(cx, &states)? } else { Vec::new() };
         let table = history(&states, &running, &evaluations);
         let table = tables::keep(cx, &table)?;

@@ -158,3 +158,73 @@ fn a_target_can_be_the_least_loss_that_the_training_had() {
     let longer = lab.run(&["stage.train.epochs=5"]);
     assert_eq!(longer.ran()["descent"], 4);
 }
+
+#[test]
+fn an_arm_is_as_long_as_the_training_it_is_compared_with() {
+    let manifest = CONTROL.replace("noise = \"none\"\nepochs = 2", "noise = \"none\"\nas_long_as = \"train\"");
+    let lab = Lab::new(&manifest);
+    lab.run(&[]);
+    assert_eq!(lab.table("control.csv").numbers("iteration"), [8.0, 12.0, 16.0]);
+    // The training grows by an epoch, and so does the arm.
+    let longer = ["stage.train.epochs=5"];
+    let ran = lab.run(&longer);
+    assert_eq!((ran.ran()["epoch"], ran.hit("epoch")), (2, 6));
+    assert_eq!(lab.table("control.csv").numbers("epoch"), [2.0, 3.0, 4.0, 5.0]);
+    assert_eq!(lab.run(&[]).ran(), counts(&[]));
+    // Epochs of another length do not come out even.
+    let ran = lab.try_run(&["stage.control.batch=70"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.words.contains("no whole epochs of 3 iterations lead"), "{}", ran.words);
+    let ran = lab.try_run(&["stage.control.epochs=2"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.words.contains("give `epochs`, or a training that this one is `as_long_as`"), "{}", ran.words);
+}
+
+#[test]
+fn the_last_state_alone_is_projected_to_the_loss_at_which_another_training_ended() {
+    let equal =
+        "[stage.equal]\nkind = \"gd-project\"\nfrom = \"train\"\nuntil_loss_of = \"control\"\nstates = \"last\"\n";
+    let lab = Lab::new(&format!("{CONTROL}\n{equal}"));
+    lab.run(&[]);
+    let target = *lab.table("control.csv").numbers("training_loss").last().unwrap();
+    let (equal, table) = (lab.output("equal", "minima"), lab.table("equal.csv"));
+    assert_eq!(equal["descent"]["until_loss"], target);
+    assert_eq!((table.numbers("epoch"), table.texts("reached")), (vec![4.0], vec!["yes"]));
+    assert!(table.numbers("loss")[0] < target);
+    // More epochs: the last one moves on, and one state more is projected.
+    lab.run(&["stage.train.epochs=5", "stage.control.epochs=3"]);
+    assert_eq!(lab.table("equal.csv").numbers("epoch"), [5.0]);
+    let ran = lab.try_run(&["stage.equal.until_loss=0.1"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.words.contains("`until_loss` does not go with it"), "{}", ran.words);
+}
+
+#[test]
+fn epochs_are_counted_on_from_a_start_whatever_their_length() {
+    let lab = Lab::new(CONTROL);
+    lab.run(&["stage.control.batch=25"]);
+    let table = lab.table("control.csv");
+    assert_eq!(table.numbers("iteration"), [8.0, 16.0, 24.0]);
+    assert_eq!(table.numbers("epoch"), [2.0, 3.0, 4.0]);
+    assert_eq!(lab.table("trace.csv").numbers("epoch"), [2.0, 3.0, 4.0]);
+}
+
+#[test]
+fn without_noise_neither_a_seed_nor_a_way_to_draw_is_part_of_what_is_trained() {
+    let lab = Lab::new(CONTROL);
+    lab.run(&[]);
+    let ran = lab.run(&["stage.control.seed=7"]);
+    assert_eq!((ran.ran(), ran.hit("epoch")), (counts(&[]), 2));
+    assert_eq!(lab.run(&["stage.control.sampling=iid"]).ran(), counts(&[]));
+    // A start in f32 goes on in f64.
+    let ran = lab.run(&["stage.control.dtype=f64"]);
+    assert_eq!(ran.ran()["epoch"], 2);
+}
+
+#[test]
+fn labels_are_not_sampled_where_there_is_nothing_to_draw_from() {
+    let lab = Lab::new(CONTROL);
+    let ran = lab.try_run(&["stage.train.loss=squared-error"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.words.contains("labels are sampled from smoothed targets, and this loss has none"), "{}", ran.words);
+}
