@@ -2,8 +2,9 @@
 //!
 //! Reading order: `setting` (model, loss and data as one function, for every action of the science), `index` (the lists of states and
 //! minima that stages hand on), `foresee` (what a run would find and what it would make), `replay` and `descend` (how a state is reached and
-//! projected), then the kinds: `dataset`, `train`, `checkpoint`, `project`, `connect`, `trace`, and `plot`, `claim`, `command`.
+//! projected), then the kinds: `dataset`, `train`, `checkpoint`, `project`, `connect`, `trace`, and `plot`, `claim`, `command` (with `aftermath`, what one leaves behind).
 
+mod aftermath;
 mod checkpoint;
 mod claim;
 mod command;
