@@ -14,6 +14,6 @@ mod figures;
 mod golden;
 mod horizons;
 mod increments;
-mod lab;
+pub mod lab;
 mod oracles;
 mod training;
