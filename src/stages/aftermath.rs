@@ -1,5 +1,6 @@
 //! What a command leaves behind besides its outputs: its last words, and a disk that may have been too full for them.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -12,6 +13,9 @@ const LAST_BYTES: u64 = 16 * 1024;
 
 /// How much of a line is shown, in characters.
 const LINE_LENGTH: usize = 400;
+
+/// With less room than this, in bytes, a disk is taken for full: what others remove may have made it since a write failed.
+const NO_ROOM: u64 = 1 << 20;
 
 /// With less room than this, in bytes, a command that speaks of a full disk is believed.
 const LITTLE_ROOM: u64 = 64 << 20;
@@ -28,16 +32,37 @@ pub fn last_lines(log: &Path) -> String {
     if lines.is_empty() { "; it wrote nothing".to_owned() } else { format!("; its last lines:\n{}", lines.join("\n")) }
 }
 
-/// Why what a command wrote may be cut short although it ended well, if anything: scripts go on after a write that failed.
-pub fn full_disk(scratch: &Path, log: &Path) -> Option<String> {
-    let disk = rustix::fs::statvfs(scratch).ok()?;
-    let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
-    let free = blocks.saturating_mul(disk.f_frsize);
-    let full = disk.f_blocks > 0 && free < disk.f_frsize.max(4096);
-    // File systems without a table of inodes tell of none.
-    let no_inode = disk.f_files > 0 && disk.f_ffree == 0;
-    let said = free < LITTLE_ROOM && end_of(log).contains(FULL);
-    (full || no_inode || said).then(|| format!("no space left on device for what it writes in `{}`", scratch.display()))
+/// Looks at the disk below a scratch folder while a command runs: a script may go on after a write that failed, and end well, and by then
+/// there may be room again.
+pub struct Room<'p> {
+    scratch: &'p Path,
+    was_full: Cell<bool>,
+}
+
+impl<'p> Room<'p> {
+    /// To be asked to [`look`](Self::look) while the command runs.
+    pub fn new(scratch: &'p Path) -> Self {
+        Self { scratch, was_full: Cell::new(false) }
+    }
+
+    /// Notes whether the disk is full now, and says how many bytes are free.
+    pub fn look(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(self.scratch).ok()?;
+        let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
+        let free = blocks.saturating_mul(disk.f_frsize);
+        // Some file systems do not tell how many blocks they have, and some have no table of inodes.
+        let is_full = (disk.f_blocks > 0 && free < NO_ROOM) || (disk.f_files > 0 && disk.f_ffree == 0);
+        self.was_full.set(self.was_full.get() || is_full);
+        Some(free)
+    }
+
+    /// Why what a command wrote may be cut short although it ended well, if anything.
+    pub fn problem(&self, log: &Path) -> Option<String> {
+        let free = self.look();
+        let said = free.is_some_and(|free| free < LITTLE_ROOM) && end_of(log).contains(FULL);
+        let found = self.was_full.get() || said;
+        found.then(|| format!("no space left on device for what it writes in `{}`", self.scratch.display()))
+    }
 }
 
 /// The end of a log as text; whole lines, unless there is but one.

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::aftermath::{full_disk, last_lines};
+use super::aftermath::{Room, last_lines};
 use crate::execute::guard::{CommandSpec, Exit, GuardError};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Payload, Place, Produced, StageContext, Work};
 use crate::key::{Identity, Input, Outputs, Walk};
@@ -165,8 +165,9 @@ impl ActionKind for Execute {
         let outputs: Vec<String> = cx.param("outputs", Vec::new())?;
         let prepare = |path: &Path| {
             let folder = path.parent().unwrap_or(path);
-            fs::create_dir_all(folder)
-                .map_err(|error| Failure::Machine(format!("failed to create folder `{}`: {error}", folder.display())))
+            fs::create_dir_all(folder).map_err(|error| {
+                Failure::Machine(format!("failed to create folder `{}`: {}", folder.display(), Failure::said(&error)))
+            })
         };
         for name in cx.fingerprint().inputs.keys() {
             let place = scratch.join(name);
@@ -184,9 +185,14 @@ impl ActionKind for Execute {
             stderr: log.clone(),
         };
         let program = spec.program.clone();
-        match cx.engine().guard()?.run(&spec, &|| cx.cancelled()) {
+        let room = Room::new(&scratch);
+        let look = || {
+            room.look();
+            cx.cancelled()
+        };
+        match cx.engine().guard()?.run(&spec, &look) {
             Ok(Exit::Code(0)) => {
-                if let Some(full) = full_disk(&scratch, &log) {
+                if let Some(full) = room.problem(&log) {
                     return Err(Failure::Machine(format!("`{program}` had {full}; its result is not kept")));
                 }
             }
@@ -205,7 +211,10 @@ impl ActionKind for Execute {
                 )));
             }
             File::open(&path).map_err(|error| {
-                Failure::Work(format!("`{program}` wrote its output `{name}` so that it cannot be read: {error}"))
+                Failure::Work(format!(
+                    "`{program}` wrote its output `{name}` so that it cannot be read: {}",
+                    Failure::said(&error)
+                ))
             })?;
             produced.insert(name, Payload::Kept(store.put_file(&path)?));
         }

@@ -73,7 +73,7 @@ impl Error {
 }
 
 /// The system's words in the house's form: lower case and without the error's number.
-fn plain(cause: &io::Error) -> String {
+pub fn plain(cause: &io::Error) -> String {
     let text = cause.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();
