@@ -1,5 +1,6 @@
 //! The command line, as clap sees it, and the only place where the environment is read.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -85,7 +86,7 @@ pub struct RunArgs {
     pub stages: Vec<String>,
     /// How many actions run side by side on the CPU [default: its cores].
     #[arg(long, short)]
-    pub jobs: Option<usize>,
+    pub jobs: Option<NonZeroUsize>,
     /// Write events to the standard output, one JSON object a line.
     #[arg(long, value_enum)]
     pub events: Option<Events>,

@@ -180,7 +180,7 @@ fn gone(output: &Output) -> Problem {
 }
 
 fn stage_record(project: &Project, store: &Store, args: &ShowArgs) -> Result<Option<Record>, Problem> {
-    let Some((i, _)) = project.study.instance(&args.what) else { return Ok(None) };
+    let Some((i, _)) = project.only(&args.what)? else { return Ok(None) };
     let here = here(project, store, &args.study)?;
     let needed = Graph::new(&project.study).with_all_above(&[i]);
     let plan = Plan::make(&project.study, &needed, &here);

@@ -1,12 +1,13 @@
 //! One short function per verb, and the only place that names the runner and the stages together. What is printed is handed to the
 //! writers that `main` gives; nothing here prints by itself.
 //!
-//! Reading order: `project` (which folder, which manifest), `world` (what planning asks), `run`, `results`, `inspect` (plan, check,
+//! Reading order: `project` (which folder, which manifest), `places` (which files), `world` (what planning asks), `run`, `results`, `inspect` (plan, check,
 //! explain, graph, show), `cache`, `exit`.
 
 mod cache;
 mod exit;
 mod inspect;
+mod places;
 mod project;
 mod results;
 mod run;

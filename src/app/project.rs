@@ -1,12 +1,11 @@
 //! Which folder a manifest belongs to, and the manifest itself, read and checked.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{Exit, Problem, Streams};
+use super::{Exit, Problem, Streams, places};
 use crate::cli::StudyArgs;
-use crate::manifest::{self, Diagnostic, Instance, Source, Study};
+use crate::manifest::{self, Instance, Source, Study};
+use crate::report::words;
 use crate::stages;
 
 /// A study and the folders around it.
@@ -35,13 +34,31 @@ impl Project {
         let study = manifest::load(source, &kinds, Some(&args.profile), &args.sets)
             .map_err(|diagnostics| Problem::Usage(diagnostics.into_reports()))?;
         let root = root_of(&args.manifest);
-        let missing = missing_files(&study, &root);
-        if !missing.is_empty() {
-            return Err(Problem::Usage(missing));
-        }
         let cache = args.cache.clone().unwrap_or_else(|| root.join("cache"));
         let results = args.results.clone().unwrap_or_else(|| root.join("results"));
-        Ok(Self { study, root, cache, results })
+        let project = Self { study, root, cache, results };
+        let problems = places::problems(&project, &args.manifest);
+        if !problems.is_empty() {
+            return Err(Problem::Usage(project.study.diagnostics(problems).into_reports()));
+        }
+        Ok(project)
+    }
+
+    /// The one instance that a word of the command line leads to; `None` where it names no stage.
+    ///
+    /// # Errors
+    /// If it leads to several.
+    pub fn only(&self, word: &str) -> Result<Option<(usize, &Instance)>, Problem> {
+        let found = self.study.matching(word).unwrap_or_default();
+        match found.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some((*one, &self.study.instances[*one]))),
+            several => {
+                let names = several.iter().map(|&i| self.study.instances[i].name.as_str());
+                let help = format!("there are {}", words::list(names, 20));
+                Err(Problem::usage_with_help(format!("`{word}` is {} instances", several.len()), help))
+            }
+        }
     }
 
     /// The folder of this study's results.
@@ -68,60 +85,47 @@ fn check_device(device: &str) -> Result<(), Problem> {
     Err(Problem::usage_with_help(format!("there is no device `{device}`"), help))
 }
 
-/// Files that stages name as input must be there before anything runs; one that a stage makes is had by referring to that stage.
-fn missing_files(study: &Study, root: &Path) -> Vec<miette::Report> {
-    let mut makers: BTreeMap<OsString, &Instance> = BTreeMap::new();
-    for instance in &study.instances {
-        for place in instance.params.places() {
-            makers.entry(place.path.into_os_string()).or_insert(instance);
-        }
-    }
-    let mut problems = Vec::new();
-    let mut there: BTreeMap<OsString, bool> = BTreeMap::new();
-    let mut told = Vec::new();
-    for instance in &study.instances {
-        for file in instance.params.files() {
-            // One word in the manifest may name several files, and several instances may share it: it is told once.
-            if told.contains(&file.origin) {
-                continue;
-            }
-            let (path, origin) = (file.path.display(), file.origin.unwrap_or(instance.origin));
-            if let Some(maker) = makers.get(file.path.as_os_str()) {
-                let message = format!("`{path}` is made by stage `{}`", maker.stage);
-                let help =
-                    format!("take it from there: `from = \"{}\"` in place of naming it as an input", maker.stage);
-                problems.push(Diagnostic::new(origin, message, "named as an input of the user's").help(help));
-                told.push(file.origin);
-            } else if !*there
-                .entry(file.path.clone().into_os_string())
-                .or_insert_with(|| root.join(&file.path).is_file())
-            {
-                let message = format!("stage `{}` names a file that is not there: `{path}`", instance.name);
-                let help = format!("looked at `{}`", root.join(&file.path).display());
-                problems.push(Diagnostic::new(origin, message, "no such file").help(help));
-                told.push(file.origin);
-            }
-        }
-    }
-    if problems.is_empty() { Vec::new() } else { study.diagnostics(problems).into_reports() }
-}
-
 /// Writes a first manifest.
 ///
 /// # Errors
-/// If something is there already, or it cannot be written.
+/// If something is there already, the path names a folder, or it cannot be written.
 pub fn new(path: &Path, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir() {
+        let help = "name the file to write, such as `pipelines/mine.toml`";
+        return Err(Problem::usage_with_help(format!("`{}` is a folder", path.display()), help));
+    }
     let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().to_lowercase());
     let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let path = if path.extension().is_some() { path.to_owned() } else { path.with_extension("toml") };
     if path.exists() {
         return Err(Problem::usage(format!("`{}` is there already", path.display())));
     }
+    let name = Some(name.trim_matches('-')).filter(|name| !name.is_empty()).unwrap_or("study");
     let written = path
         .parent()
         .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| std::fs::write(&path, include_str!("new.toml").replace("STUDY", name.trim_matches('-'))));
+        .and_then(|()| std::fs::write(&path, include_str!("new.toml").replace("STUDY", name)));
     written.map_err(|error| Problem::usage(format!("failed to write `{}`: {error}", path.display())))?;
-    writeln!(streams.err, "wrote {0}; run it with: thalweg run {0}", path.display())?;
+    writeln!(streams.err, "wrote {}; run it with: thalweg run {}", path.display(), as_one_word(&path))?;
     Ok(Exit::Done)
+}
+
+/// A path as a shell takes it for one word, and not for an option.
+fn as_one_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let text = if text.starts_with('-') { format!("./{text}") } else { text };
+    let plain = |c: char| c.is_alphanumeric() || "._-/+=,@%:".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_would_take_it_apart() {
+        let words =
+            ["a/b.toml", "a b.toml", "-x.toml", "it's.toml", "$x.toml"].map(|path| as_one_word(Path::new(path)));
+        assert_eq!(words, ["a/b.toml", "'a b.toml'", "./-x.toml", r"'it'\''s.toml'", "'$x.toml'"]);
+    }
 }

@@ -11,12 +11,12 @@ use super::world::Here;
 use super::{Exit, Problem, Streams, results};
 use crate::cli::{Events, RunArgs};
 use crate::event::{Event, Sink};
-use crate::execute::{Cancel, Devices, Engine, Work};
+use crate::execute::{Cancel, Devices, Engine, Failure, Work};
 use crate::plan::Graph;
 use crate::report::{Fan, JsonLines, Lines, Live, Manner, Summary, Tally};
 use crate::schedule::{Outcome, Pool, Schedule, State};
-use crate::store::{RealDisk, Store};
-use crate::{event, stages};
+use crate::stages;
+use crate::store::{self, RealDisk, Store};
 
 /// Runs whatever is stale.
 ///
@@ -27,8 +27,8 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let project = Project::open(&args.study)?;
     let wanted = wanted(&project, &args.stages)?;
     let cancel = listen_for_signals()?;
-    let (tally, live, events) = reporters(args, streams);
-    let jobs = args.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)).max(1);
+    let Reporters { tally, live, lines, events } = Reporters::new(args, streams);
+    let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, usize::from);
     let store = Arc::new(Store::open(&project.cache, Arc::new(RealDisk), Arc::clone(&events))?);
     let (study, profile) = (&project.study.name, &project.study.profile);
     events.emit(Event::RunStarted { study: study.clone(), profile: profile.clone(), stages: wanted.len(), jobs });
@@ -43,20 +43,30 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let whole = wanted.len() == project.study.instances.len();
     let schedule = Schedule::new((&project.study, &works), wanted, &engine, &here, jobs);
     let mut outcome = schedule.run();
-    let written = results::write(&project, &schedule, (&works, &engine), &here, &mut outcome);
+    let mut written = results::write(&project, &schedule, (&works, &engine), &here, &mut outcome);
+    outcome.interrupted |= written.failures.iter().any(|failure| matches!(failure, Failure::Interrupted));
     let seconds = start.elapsed().as_secs_f64();
     emit_end(&*events, &outcome, &tally, seconds);
     if let Some(live) = live {
         live.finish();
     }
-    remember(&store, &project, &outcome, whole)?;
-    let written = written.and_then(|()| results::write_run((&project, &engine), &schedule, &outcome, &tally.counts()));
-    store.flush()?;
+    let remembered = remember(&store, &project, &outcome, whole).and_then(|()| store.flush());
+    written.failures.extend(remembered.err().map(Failure::from));
     let counts = tally.counts();
+    let run_written = results::write_run((&project, &engine), &outcome, &written, &counts);
+    written.failures.extend(run_written.err());
+    written.failures.retain(|failure| !matches!(failure, Failure::Interrupted));
+    let mut problems: Vec<String> = written.failures.iter().map(ToString::to_string).collect();
+    problems.extend(lines.and_then(|lines| lines.problem()).map(|why| format!("failed to write events: {why}")));
     let folder = project.results_of_study();
-    writeln!(streams.err, "{}", Summary { counts: &counts, results: Some(&folder), colour: streams.coloured })?;
-    if let Err(failure) = written {
-        return Err(Problem::from(failure));
+    let results = folder.is_dir().then_some(folder.as_path());
+    // How the run ended is told by its exit code, whether or not anybody reads the words.
+    let _ = writeln!(streams.err, "{}", Summary { counts: &counts, results, colour: streams.coloured });
+    for problem in &problems {
+        let _ = writeln!(streams.err, "error: {problem}");
+    }
+    if let Some(problem) = problems.into_iter().next() {
+        outcome.machine.get_or_insert(problem);
     }
     Ok(exit(&outcome, &counts))
 }
@@ -89,20 +99,33 @@ fn listen_for_signals() -> Result<Cancel, Problem> {
     Ok(cancel)
 }
 
-/// Who hears of a run: the tally, the terminal or its lines, and whoever reads the standard output.
-fn reporters(args: &RunArgs, streams: &Streams<'_>) -> (Arc<Tally>, Option<Arc<Live>>, Arc<dyn event::Sink>) {
-    let tally = Arc::new(Tally::new());
-    let manner = Manner { colour: streams.coloured, verbose: args.verbose };
-    let mut sinks: Vec<Arc<dyn Sink>> = vec![tally.clone()];
-    let live = streams.terminal.then(|| Arc::new(Live::stderr(manner)));
-    match &live {
-        Some(live) => sinks.push(live.clone()),
-        None => sinks.push(Arc::new(Lines::new(io::stderr(), manner))),
+/// Who hears of a run.
+struct Reporters {
+    tally: Arc<Tally>,
+    /// The terminal, where there is one.
+    live: Option<Arc<Live>>,
+    /// Whoever reads the standard output.
+    lines: Option<Arc<JsonLines<io::Stdout>>>,
+    /// All of them.
+    events: Arc<dyn Sink>,
+}
+
+impl Reporters {
+    fn new(args: &RunArgs, streams: &Streams<'_>) -> Self {
+        let tally = Arc::new(Tally::new());
+        let manner = Manner { colour: streams.coloured, verbose: args.verbose };
+        let mut sinks: Vec<Arc<dyn Sink>> = vec![tally.clone()];
+        let live = streams.terminal.then(|| Arc::new(Live::stderr(manner)));
+        match &live {
+            Some(live) => sinks.push(live.clone()),
+            None => sinks.push(Arc::new(Lines::new(io::stderr(), manner))),
+        }
+        let lines = (args.events == Some(Events::Jsonl)).then(|| Arc::new(JsonLines::new(io::stdout())));
+        if let Some(lines) = &lines {
+            sinks.push(lines.clone());
+        }
+        Self { tally, live, lines, events: Arc::new(Fan::new(sinks)) }
     }
-    if args.events == Some(Events::Jsonl) {
-        sinks.push(Arc::new(JsonLines::new(io::stdout())));
-    }
-    (tally, live, Arc::new(Fan::new(sinks)))
 }
 
 fn emit_end(events: &dyn Sink, outcome: &Outcome, tally: &Tally, seconds: f64) {
@@ -120,7 +143,7 @@ fn emit_end(events: &dyn Sink, outcome: &Outcome, tally: &Tally, seconds: f64) {
 }
 
 /// Notes what this run reaches; a run of the whole study forgets instances that it no longer has.
-fn remember(store: &Store, project: &Project, outcome: &Outcome, whole: bool) -> Result<(), Problem> {
+fn remember(store: &Store, project: &Project, outcome: &Outcome, whole: bool) -> Result<(), store::Error> {
     let (study, profile) = (&project.study.name, &project.study.profile);
     store.update_root(study, profile, |root| {
         if whole {
@@ -131,8 +154,7 @@ fn remember(store: &Store, project: &Project, outcome: &Outcome, whole: bool) ->
                 root.stages.insert(project.study.instances[ended.instance].name.clone(), key);
             }
         }
-    })?;
-    Ok(())
+    })
 }
 
 /// Where several apply, the order is 130, 4, 1, 3.

@@ -33,6 +33,11 @@ impl From<store::Error> for Failure {
 }
 
 impl Failure {
+    /// What the system said of a file or folder, in the house's form.
+    pub fn said(error: &std::io::Error) -> String {
+        store::plain(error)
+    }
+
     /// A failure of the work, from anything that says what is wrong.
     pub fn work(problem: impl std::fmt::Display) -> Self {
         Self::Work(format!("{problem}"))

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::diagnostic::Diagnostic;
 use super::findings::Mention;
+use super::matrix::{MOST, too_many};
 use super::mention::{Condition, Target};
 use super::overlay::those;
 use super::source::Sources;
@@ -119,7 +120,12 @@ fn rows(
             }
         }
         let pairs = rows.iter().flat_map(|row| upstream.iter().map(move |&one| (row, one)));
-        let joined: Vec<Row> = pairs.filter_map(|(row, one)| join(row, one, inherits(one))).collect();
+        let joined = pairs.filter_map(|(row, one)| join(row, one, inherits(one)));
+        let joined: Vec<Row> = joined.take(MOST / stage.variants.len().max(1) + 1).collect();
+        if joined.len().saturating_mul(stage.variants.len()) > MOST {
+            problems.push(too_many(mention.origin, "this reference, with those before it and the matrix,"));
+            return None;
+        }
         if joined.is_empty() {
             problems.push(disagreement(stage, mention));
             return None;

@@ -170,7 +170,10 @@ impl<'r, 'n, T: 'r, D> Field<'r, 'n, T, D> {
             Some(node) if shape.check(name, node, &mut reader.findings().problems) => {
                 read(Ask::Value(node), &path, reader.findings())
             }
-            Some(_) => None,
+            Some(node) => {
+                // What is right in a list is read all the same, so that what is wrong with it is told at once.
+                shape.right_part_of(node).and_then(|part| read(Ask::Value(&part), &path, reader.findings()))
+            }
             None if default.is_some() || recording => None,
             None if is_empty_table => read(Ask::Value(&empty), &path, reader.findings()),
             None => {
@@ -189,6 +192,25 @@ impl<'r, T: 'r> Field<'r, '_, T> {
     pub fn or_empty(mut self) -> Self {
         self.declared.need = Need::Default(Json::Object(serde_json::Map::new()));
         self.absent = Absent::Empty;
+        self
+    }
+}
+
+impl<'r, T: 'r, D> Field<'r, '_, Vec<T>, D> {
+    /// A condition of its own on each value of a list, given those before it; the error fits after "`name`: " and is said at the value.
+    pub fn check_each(mut self, condition: impl Fn(&[T], &T) -> Result<(), String> + 'r) -> Self {
+        let (name, mut read) = (self.declared.name, self.read);
+        self.read = Box::new(move |ask, path, findings| {
+            let values = read(ask, path, findings)?;
+            let Ask::Value(list) = ask else { return Some(values) };
+            for (i, (value, node)) in values.iter().zip(list.list().unwrap_or_default()).enumerate() {
+                if let Err(why) = condition(&values[..i], value) {
+                    let message = format!("`{name}`: {why}");
+                    findings.problems.push(Diagnostic::new(node.origin, message, format!("found {}", node.found())));
+                }
+            }
+            Some(values)
+        });
         self
     }
 }

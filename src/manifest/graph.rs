@@ -13,6 +13,9 @@ use super::diagnostic::{Diagnostic, listed};
 use super::source::Origin;
 use super::stage::Stage;
 
+/// How many stages of a cycle are spelled out.
+const SHOWN: usize = 12;
+
 /// The stages in an order in which each comes after those it refers to, otherwise as declared. Those in a cycle, or below one, are left
 /// out. `declared` names all stages, those that could not be read included.
 pub(super) fn order(stages: &[Stage], declared: &[String], problems: &mut Vec<Diagnostic>) -> Vec<usize> {
@@ -92,7 +95,11 @@ fn cycle(graph: &DiGraph<usize, Origin>, component: &[NodeIndex], stages: &[Stag
         let message = format!("stage `{}` refers to itself", name(start));
         return Some(Diagnostic::new(*origin, message, format!("`{0}` → `{0}`", name(start))));
     }
-    let path: Vec<String> = edges.iter().map(|(from, ..)| format!("`{}`", name(*from))).collect();
+    let mut path: Vec<String> = edges.iter().take(SHOWN).map(|(from, ..)| format!("`{}`", name(*from))).collect();
+    if edges.len() > SHOWN {
+        path.push(format!("{} more", edges.len() - SHOWN));
+        edges.truncate(SHOWN);
+    }
     let message = format!("stages in a cycle: {} → `{}`", path.join(" → "), name(start));
     let mut labels = edges.iter().map(|(from, to, origin)| (*origin, format!("`{}` → `{}`", name(*from), name(*to))));
     let (origin, label) = labels.next()?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::forecast::{Forecast, Foresight};
 use super::reader::Reader;
 use super::source::Origin;
-use crate::key::Walk;
+use crate::key::{Input, Walk};
 
 /// A kind of stage.
 pub trait Kind: Send + Sync {
@@ -28,6 +28,12 @@ pub trait Kind: Send + Sync {
     /// Which outputs of the stages behind a reference field enter this stage's key; all of them where none is named.
     fn uses(&self, _field: &str) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Where an output of a stage behind a gathering reference lies for this stage, if that can change what the stage makes: then it enters
+    /// the key under that place, and else under its number in the reference.
+    fn place(&self, _field: &str, _input: &Input, _output: &str) -> Option<String> {
+        None
     }
 
     /// How many actions would run and how many would be found, exactly or at least so many.

@@ -1,9 +1,14 @@
 //! The matrix of one stage: its axes, and the tables that they make of the stage's table. It knows no other stages.
 
+use std::collections::BTreeMap;
+
 use super::diagnostic::Diagnostic;
 use super::mention::{is_label, is_name};
 use super::source::Origin;
 use super::tree::{Entry, Node, Table, Tree};
+
+/// The most instances that one stage may have: what a person or a machine can still look through.
+pub(super) const MOST: usize = 10_000;
 
 /// An axis: which field, and the values it takes.
 #[derive(Debug)]
@@ -35,7 +40,19 @@ pub(super) fn axes(table: &Table, problems: &mut Vec<Diagnostic>) -> Vec<Axis> {
         let diagnostic = Diagnostic::new(matrix.key_origin, "an empty matrix", "it has no axis");
         problems.push(diagnostic.help("name a field and its values: `seed = [0, 1, 2]`"));
     }
-    declared.0.iter().filter_map(|entry| axis(entry, problems)).collect()
+    let axes: Vec<Axis> = declared.0.iter().filter_map(|entry| axis(entry, problems)).collect();
+    let combinations = axes.iter().fold(1, |product: usize, axis| product.saturating_mul(axis.values.len()));
+    if combinations > MOST {
+        problems.push(too_many(matrix.key_origin, "this matrix"));
+        return Vec::new();
+    }
+    axes
+}
+
+/// What is said of a stage of which there would be too many instances.
+pub(super) fn too_many(origin: Origin, what: &str) -> Diagnostic {
+    let message = format!("{what} makes more than {MOST} instances of its stage");
+    Diagnostic::new(origin, message, "too many").help("name fewer values, or make several studies of it")
 }
 
 fn axis(entry: &Entry, problems: &mut Vec<Diagnostic>) -> Option<Axis> {
@@ -50,10 +67,12 @@ fn axis(entry: &Entry, problems: &mut Vec<Diagnostic>) -> Option<Axis> {
         problems.push(Diagnostic::new(entry.key_origin, format!("the axis `{name}` is empty"), "it has no value"));
         return None;
     }
-    for (i, (label, origin, _)) in values.iter().enumerate() {
-        if let Some((_, first, _)) = values[..i].iter().find(|(other, ..)| other == label) {
+    let mut seen = BTreeMap::new();
+    for (label, origin, _) in &values {
+        let first = *seen.entry(label).or_insert(*origin);
+        if first != *origin {
             let message = format!("the axis `{name}` has the value `{label}` twice");
-            problems.push(Diagnostic::new(*origin, message, "again here").also(*first, "first here"));
+            problems.push(Diagnostic::new(*origin, message, "again here").also(first, "first here"));
         }
         if !is_label(label) {
             let message = format!("`{label}` cannot name a value of the axis `{name}`");

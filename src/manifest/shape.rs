@@ -121,6 +121,17 @@ impl Shape {
         false
     }
 
+    /// A list without what does not fit: of paths or references, which are judged one by one, and each by what it says.
+    pub fn right_part_of(&self, node: &Node) -> Option<Node> {
+        let of = match self {
+            Self::List { of, .. } if **of == Self::Path => of.as_ref(),
+            Self::Reference { gathers: true, .. } => &Self::Text { filled: true },
+            _ => return None,
+        };
+        let right = node.list()?.iter().filter(|node| of.holds(&node.value)).cloned().collect();
+        Some(Node { value: Tree::List(right), origin: node.origin })
+    }
+
     fn holds(&self, value: &Tree) -> bool {
         match (self, value) {
             (Self::Flag, Tree::Flag(_)) | (Self::Table(_), Tree::Table(_)) => true,
@@ -146,6 +157,9 @@ impl Shape {
             }
             (Self::Whole(_), Tree::Float(float)) if float.fract() == 0.0 => {
                 diagnostic.help(format!("write `{float:.0}`, without a fraction"))
+            }
+            (Self::Reference { gathers: true, .. }, Tree::List(nodes)) if nodes.is_empty() => {
+                diagnostic.help("name at least one stage, or leave the field out where it may be")
             }
             (Self::List { of, .. }, value) if of.holds(value) => diagnostic.help("put it in brackets: `[…]`"),
             _ => diagnostic,

@@ -6,8 +6,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::World;
-use crate::key::{Change, Fingerprint, Value};
-use crate::manifest::Study;
+use crate::key::{Change, Fingerprint, Input, Value};
+use crate::manifest::{InputEdge, Study};
 
 /// One reason.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -46,7 +46,7 @@ impl Reason {
                 _ => None,
             };
             let upstream = match &change {
-                Change::Input { name, .. } => maker(study, i, name),
+                Change::Input { name, .. } => maker(study, i, name).or_else(|| placed(study, i, name, world)),
                 _ => None,
             };
             Self::Changed { stage: instance.stage.clone(), change, origin, upstream }
@@ -77,6 +77,21 @@ fn maker(study: &Study, i: usize, input: &str) -> Option<String> {
         edge.upstream.get::<usize>(place)
     })?;
     Some(study.instances[*upstream].name.clone())
+}
+
+/// The instance whose output lies where an input's name says, such as `from out/x.txt`; it is looked up in the instance's last record.
+fn placed(study: &Study, i: usize, input: &str, world: &dyn World) -> Option<String> {
+    let instance = &study.instances[i];
+    let makes = |edge: &InputEdge, upstream: usize| {
+        let above = &study.instances[upstream];
+        let at = input.strip_prefix(edge.field.as_str())?.strip_prefix(' ')?;
+        let record = world.record(&world.last(&above.name)?)?;
+        let (stage, kind, labels) = (above.stage.clone(), above.kind.name().to_owned(), above.labels.clone());
+        let given = Input { instance: above.name.clone(), stage, kind, labels, outputs: record.outputs };
+        let lies = |output: &String| instance.kind.place(&edge.field, &given, output).as_deref() == Some(at);
+        given.outputs.keys().any(lies).then(|| above.name.clone())
+    };
+    instance.inputs.iter().find_map(|edge| edge.upstream.iter().find_map(|&upstream| makes(edge, upstream)))
 }
 
 fn or_default(value: Option<&Value>) -> String {

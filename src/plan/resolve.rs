@@ -73,7 +73,7 @@ fn resolve_on(backend: &'static str, instance: &Instance, inputs: &Inputs, world
 
 /// Every ingredient of a stage's key: its kind, identities and horizons, the backend unless it is the CPU, the digests of the
 /// outputs that it uses, and the files that it names, by content. A gathering reference also brings its instances' places on their
-/// axes, which become legends and panels.
+/// axes, which become legends and panels. An input whose place the stage can see enters under that.
 fn fingerprint(instance: &Instance, backend: &str, inputs: &Inputs, world: &dyn World) -> Fingerprint {
     let mut fingerprint = Fingerprint::stage(instance.kind.name(), instance.kind.version());
     instance.params.walk(&mut fingerprint);
@@ -87,7 +87,9 @@ fn fingerprint(instance: &Instance, backend: &str, inputs: &Inputs, world: &dyn 
             let place = if edge.gathered { format!("{}#{n}", edge.field) } else { edge.field.clone() };
             for (name, output) in &input.outputs {
                 if uses.is_empty() || uses.contains(&name.as_str()) {
-                    fingerprint.inputs.insert(format!("{place}.{name}"), output.digest);
+                    let placed = instance.kind.place(&edge.field, input, name);
+                    let named = placed.map(|at| format!("{} {at}", edge.field));
+                    fingerprint.inputs.insert(named.unwrap_or_else(|| format!("{place}.{name}")), output.digest);
                 }
             }
         }

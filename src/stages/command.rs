@@ -5,18 +5,16 @@
 //! The program itself is found through `PATH` and is no ingredient of the key: a script of the project's is declared as an input.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use super::aftermath::{Room, last_lines};
 use super::foresee;
 use crate::execute::guard::{CommandSpec, Exit, GuardError};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Payload, Place, Produced, StageContext, Work};
-use crate::key::{Digest, Identity, Inputs, Outputs, Walk, behind};
+use crate::key::{Digest, Identity, Input, Inputs, Outputs, Walk, behind};
 use crate::manifest::{self, Forecast, Foresight, Kind, Located, NamedFile, Params, Reader, References, Root};
-
-/// How many of its last lines a failed command is shown with.
-const LAST_LINES: usize = 12;
 
 /// The kind.
 pub struct Command;
@@ -55,10 +53,10 @@ impl Kind for Command {
             "its environment, whole: nothing is inherited, and without a `PATH` here the system's default is searched";
         let env = reader.map("env", env_doc).default(BTreeMap::new()).identity();
         let inputs_doc = "files of the project that it reads; they lie in the scratch folder under the same paths";
-        let inputs = reader.paths("inputs", inputs_doc).default(Vec::new()).check(inside).value();
+        let inputs = reader.paths("inputs", inputs_doc).default(Vec::new()).check_each(inside).value();
         let outputs_doc =
             "files that it writes, relative to the scratch folder; they are copied to the same paths in the project";
-        let outputs = reader.paths("outputs", outputs_doc).default(Vec::new()).check(inside).value();
+        let outputs = reader.paths("outputs", outputs_doc).default(Vec::new()).check_each(inside).value();
         let from_doc =
             "stages whose outputs it reads: a command's lie under their paths, another kind's under `STAGE/OUTPUT`";
         let from = reader.references_if_any("from", from_doc, &[]);
@@ -70,21 +68,33 @@ impl Kind for Command {
         let params: &CommandParams = params.of();
         foresee::one(params.execute(foresight.inputs, |path| foresee::file(foresight, path)), foresight)
     }
+
+    fn place(&self, _: &str, input: &Input, output: &str) -> Option<String> {
+        Some(place(input, output))
+    }
 }
 
-/// Paths stay inside the folder that they are relative to, and no two are one.
-fn inside(paths: &Vec<Located>) -> Result<(), String> {
-    let mut seen = Vec::new();
-    for path in paths {
-        let text = &path.text;
-        let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
-        if text.is_empty() || !Path::new(text).components().all(plain) {
-            return Err(format!("expected paths inside the project, found `{text}`"));
-        }
-        if seen.contains(&text) {
-            return Err(format!("`{text}` is named twice"));
-        }
-        seen.push(text);
+/// Where an output of a stage above lies in the scratch folder: where a command wrote it, or in a folder named after the instance.
+fn place(input: &Input, output: &str) -> String {
+    if input.kind == "command" { output.to_owned() } else { format!("{}/{output}", input.instance) }
+}
+
+/// A path stays inside the folder that it is relative to, and is none of those `before` it.
+fn inside(before: &[Located], path: &Located) -> Result<(), String> {
+    let text = &path.text;
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+    let parts = |text: &str| -> Vec<PathBuf> {
+        Path::new(text)
+            .components()
+            .filter(|part| *part != Component::CurDir)
+            .map(|part| PathBuf::from(part.as_os_str()))
+            .collect()
+    };
+    if parts(text).is_empty() || !Path::new(text).components().all(plain) {
+        return Err(format!("expected a path inside the project, found `{text}`"));
+    }
+    if before.iter().any(|other| parts(&other.text) == parts(text)) {
+        return Err(format!("`{text}` is named twice"));
     }
     Ok(())
 }
@@ -145,7 +155,10 @@ impl CommandParams {
         let upstream = self.from.as_ref().map_or(&[][..], |from| behind(inputs, &from.field));
         for input in upstream {
             for (name, output) in &input.outputs {
-                let place = if input.kind == "command" { name.clone() } else { format!("{}/{name}", input.instance) };
+                let place = place(input, name);
+                if action.fingerprint().inputs.contains_key(&place) {
+                    return Err(Failure::Work(format!("two of its inputs lie at `{place}`")));
+                }
                 action = action.input(&place, output);
             }
         }
@@ -168,8 +181,9 @@ impl ActionKind for Execute {
         let outputs: Vec<String> = cx.param("outputs", Vec::new())?;
         let prepare = |path: &Path| {
             let folder = path.parent().unwrap_or(path);
-            fs::create_dir_all(folder)
-                .map_err(|error| Failure::Machine(format!("failed to create folder `{}`: {error}", folder.display())))
+            fs::create_dir_all(folder).map_err(|error| {
+                Failure::Machine(format!("failed to create folder `{}`: {}", folder.display(), Failure::said(&error)))
+            })
         };
         for name in cx.fingerprint().inputs.keys() {
             let place = scratch.join(name);
@@ -187,8 +201,17 @@ impl ActionKind for Execute {
             stderr: log.clone(),
         };
         let program = spec.program.clone();
-        match cx.engine().guard()?.run(&spec, &|| cx.cancelled()) {
-            Ok(Exit::Code(0)) => {}
+        let room = Room::new(&scratch);
+        let look = || {
+            room.look();
+            cx.cancelled()
+        };
+        match cx.engine().guard()?.run(&spec, &look) {
+            Ok(Exit::Code(0)) => {
+                if let Some(full) = room.problem(&log) {
+                    return Err(Failure::Machine(format!("`{program}` had {full}; its result is not kept")));
+                }
+            }
             Ok(exit) => return Err(Failure::Work(format!("`{program}` {exit}{}", last_lines(&log)))),
             Err(GuardError::Interrupted) => return Err(Failure::Interrupted),
             Err(error @ GuardError::NotStarted { .. }) => return Err(Failure::Work(error.to_string())),
@@ -203,17 +226,14 @@ impl ActionKind for Execute {
                     last_lines(&log)
                 )));
             }
+            File::open(&path).map_err(|error| {
+                Failure::Work(format!(
+                    "`{program}` wrote its output `{name}` so that it cannot be read: {}",
+                    Failure::said(&error)
+                ))
+            })?;
             produced.insert(name, Payload::Kept(store.put_file(&path)?));
         }
         Ok(produced)
     }
-}
-
-/// The last lines that a command wrote, indented below the message; nothing where it wrote none.
-fn last_lines(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
-    let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
-    if last.is_empty() { "; it wrote nothing".to_owned() } else { format!("; its last lines:\n{}", last.join("\n")) }
 }

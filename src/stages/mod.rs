@@ -2,8 +2,10 @@
 //!
 //! Reading order: `setting` (model, loss and data as one function, for every action of the science), `index` (the lists of states and
 //! minima that stages hand on), `foresee` (what a run would find and what it would make), `replay`, `descend` and `evaluate` (how a state is
-//! reached, projected and evaluated), then the kinds: `dataset`, `train`, `checkpoint`, `project`, `connect`, `trace`, and `plot`, `claim`, `command`.
+//! reached, projected and evaluated), then the kinds: `dataset`, `train`, `checkpoint`, `project`, `connect`, `trace`, and `plot`, `claim`, `command`
+//! (with `aftermath`, what one leaves behind).
 
+mod aftermath;
 mod checkpoint;
 mod claim;
 mod command;

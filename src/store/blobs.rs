@@ -123,6 +123,19 @@ impl Store {
     /// # Errors
     /// A failing disk.
     pub fn copy_to(&self, output: &Output, path: &Path) -> Result<bool, Error> {
+        self.place_beside(path, |beside| self.copy_beside(output, beside))
+    }
+
+    /// Writes a file outside the cache, whole or not at all, as [`Store::copy_to`] does.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn write_to(&self, bytes: &[u8], path: &Path) -> Result<(), Error> {
+        self.place_beside(path, |beside| self.write_beside(bytes, beside)).map(drop)
+    }
+
+    /// Has a file written beside `path` and renames it to that, if it was written. Nothing is left beside it otherwise.
+    fn place_beside(&self, path: &Path, write: impl FnOnce(&Path) -> Result<bool, Error>) -> Result<bool, Error> {
         let mut beside = OsString::from(".");
         beside.push(path.file_name().unwrap_or_default());
         beside.push(".partial");
@@ -130,24 +143,31 @@ impl Store {
         if let Some(folder) = path.parent() {
             self.disk.create_folder(folder).map_err(Error::at("create folder", folder))?;
         }
-        let written = self.copy_beside(output, &beside);
+        match self.disk.remove(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::at("remove", &beside)(error)),
+            _ => {}
+        }
+        let written = write(&beside).and_then(|written| {
+            if written {
+                self.disk.rename(&beside, path).map_err(Error::at("write", path))?;
+            }
+            Ok(written)
+        });
         if !matches!(written, Ok(true)) {
             let _ = fs::remove_file(&beside);
-            return written;
         }
-        self.disk.rename(&beside, path).map_err(Error::at("write", path))?;
+        written
+    }
+
+    fn write_beside(&self, bytes: &[u8], beside: &Path) -> Result<bool, Error> {
+        let file = self.disk.create(beside).map_err(Error::at("create", beside))?;
+        self.disk.write(&file, bytes).map_err(Error::at("write", beside))?;
         Ok(true)
     }
 
     fn copy_beside(&self, output: &Output, beside: &Path) -> Result<bool, Error> {
-        match self.disk.remove(beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::at("remove", beside)(error)),
-            _ => {}
-        }
         if let Some(text) = &output.inline {
-            let file = self.disk.create(beside).map_err(Error::at("create", beside))?;
-            self.disk.write(&file, text.as_bytes()).map_err(Error::at("write", beside))?;
-            return Ok(true);
+            return self.write_beside(text.as_bytes(), beside);
         }
         let blob = self.layout.blob(&output.digest);
         if length_of(&blob).is_none() {
@@ -272,6 +292,34 @@ mod tests {
             assert_eq!(store.read(&output).unwrap(), Some(bytes));
             assert_eq!(fs::read_dir(&results).unwrap().count(), 1);
         }
+    }
+
+    #[test]
+    fn what_cannot_be_placed_leaves_nothing_beside_it() {
+        let place = Place::new();
+        let store = open(&place);
+        let results = place.path().join("results");
+        fs::create_dir_all(results.join("x.txt")).unwrap();
+        for bytes in [b"text".to_vec(), large(5)] {
+            let output = store.put(&bytes).unwrap();
+            let error = store.copy_to(&output, &results.join("x.txt")).unwrap_err().to_string();
+            assert!(error.ends_with("/results/x.txt`: is a directory"), "{error}");
+            assert!(store.write_to(&bytes, &results.join("x.txt")).is_err());
+            assert_eq!(fs::read_dir(&results).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_a_blob_is_set_aside_when_the_blob_is_written() {
+        let place = Place::new();
+        let (store, heard) = open_listening(&place);
+        let output = Output::of(&large(6));
+        let path = store.layout.blob(&output.digest);
+        fs::create_dir_all(&path).unwrap();
+        assert_eq!(store.read(&output).unwrap(), None);
+        store.put(&large(6)).unwrap();
+        assert_eq!(store.read(&output).unwrap(), Some(large(6)));
+        assert_eq!(heard.quarantined(), [path]);
     }
 
     #[test]

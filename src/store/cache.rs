@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::disk::remove_all;
 use super::draft::Drafts;
-use super::layout::{Layout, name_of};
+use super::layout::Layout;
 use super::lock::{Locks, Patience, lock_alone};
 use super::memo::Memo;
 use super::{Disk, Error};
@@ -83,7 +84,7 @@ impl Store {
             let path = layout.lock("gc");
             let gc = disk.open_lock(&path).map_err(Error::at("open", &path))?;
             lock(&gc, &path, &*events)?;
-            Ok((gc, Drafts::begin(&layout, disk.clone())?))
+            Ok((gc, Drafts::begin(&layout, disk.clone(), events.clone())?))
         };
         let (gc, drafts) = prepare().map_err(|error: Error| error.opening(root))?;
         Ok(Self {
@@ -128,16 +129,7 @@ impl Store {
 
     /// Names a damaged file and moves it to `quarantine/`. One that another process has just set aside is gone, which is as good.
     pub(super) fn set_aside(&self, path: &Path, problem: &str) -> Result<(), Error> {
-        let folder = self.layout.quarantine();
-        let numbered =
-            |n: u32| folder.join(if n == 0 { name_of(path).to_owned() } else { format!("{}.{n}", name_of(path)) });
-        let to = (0..=u32::MAX).map(numbered).find(|to| !to.exists()).expect("invariant: some number is free");
-        match self.disk.rename(path, &to) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.exists() => return Ok(()),
-            moved => moved.map_err(Error::at("set aside", path))?,
-        }
-        self.events.emit(Event::Quarantined { path: path.to_owned(), problem: problem.to_owned() });
-        Ok(())
+        self.drafts.set_aside(path, problem)
     }
 
     /// What cannot be answered while planning is told and taken for absent.
@@ -225,7 +217,7 @@ impl Room {
             for entry in fs::read_dir(&self.path)? {
                 let entry = entry?;
                 if entry.file_type()?.is_dir() {
-                    fs::remove_dir_all(entry.path())?;
+                    remove_all(&entry.path())?;
                 } else {
                     fs::remove_file(entry.path())?;
                 }

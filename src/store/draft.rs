@@ -9,13 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::layout::{Layout, entries};
+use super::layout::{Layout, entries, name_of};
 use super::{Disk, Error};
+use crate::event::{Event, Sink};
 
 /// This process's folder under `tmp/`, and the only way by which files reach their places.
 pub(super) struct Drafts {
     disk: Arc<dyn Disk>,
+    events: Arc<dyn Sink>,
     folder: PathBuf,
+    quarantine: PathBuf,
     count: AtomicU64,
     _alive: File,
 }
@@ -28,14 +31,19 @@ pub(super) struct Draft<'d> {
 }
 
 impl Drafts {
-    /// Sweeps the folders of processes that are gone and makes one for this.
-    pub(super) fn begin(layout: &Layout, disk: Arc<dyn Disk>) -> Result<Self, Error> {
+    /// Sweeps the folders of processes that are gone and makes one for this. What cannot be swept is told and stays.
+    pub(super) fn begin(layout: &Layout, disk: Arc<dyn Disk>, events: Arc<dyn Sink>) -> Result<Self, Error> {
         let lock = layout.lock("tmp");
         let sweeping = disk.open_lock(&lock).map_err(Error::at("open", &lock))?;
         sweeping.lock().map_err(Error::at("lock", &lock))?;
         for folder in entries(&layout.tmp())? {
-            if !is_alive(&folder)? {
-                disk.remove_folder(&folder).map_err(Error::at("remove", &folder))?;
+            let swept = match is_alive(&folder) {
+                Ok(false) => disk.remove_folder(&folder).map_err(Error::at("remove", &folder)),
+                living => living.map(drop),
+            };
+            if let Err(problem) = swept {
+                let message = format!("{problem}; it was left there by a run that is over, and may be removed");
+                events.emit(Event::Warning { stage: None, message });
             }
         }
         let folder = own_name(&layout.tmp());
@@ -43,7 +51,8 @@ impl Drafts {
         let path = folder.join("alive");
         let alive = disk.create(&path).map_err(Error::at("create", &path))?;
         alive.lock().map_err(Error::at("lock", &path))?;
-        Ok(Self { disk, folder, count: AtomicU64::new(0), _alive: alive })
+        let quarantine = layout.quarantine();
+        Ok(Self { disk, events, folder, quarantine, count: AtomicU64::new(0), _alive: alive })
     }
 
     /// This process's folder.
@@ -73,6 +82,20 @@ impl Drafts {
         Ok(draft)
     }
 
+    /// Names a damaged file, or what lies in the place of one, and moves it to `quarantine/`. One that another process has just set aside
+    /// is gone, which is as good.
+    pub(super) fn set_aside(&self, path: &Path, problem: &str) -> Result<(), Error> {
+        let name = name_of(path);
+        let numbered = |n: u32| self.quarantine.join(if n == 0 { name.to_owned() } else { format!("{name}.{n}") });
+        let to = (0..=u32::MAX).map(numbered).find(|to| !to.exists()).expect("invariant: some number is free");
+        match self.disk.rename(path, &to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => return Ok(()),
+            moved => moved.map_err(Error::at("set aside", path))?,
+        }
+        self.events.emit(Event::Quarantined { path: path.to_owned(), problem: problem.to_owned() });
+        Ok(())
+    }
+
     /// Brings everything written so far to the medium.
     pub(super) fn sync_file_system(&self) -> Result<(), Error> {
         let folder = File::open(&self.folder).map_err(Error::at("open", &self.folder))?;
@@ -99,9 +122,12 @@ impl Draft<'_> {
         self.drafts.disk.sync(&file).map_err(Error::at("sync", &self.path))
     }
 
-    /// Renames it to its place, whose folder is made where it is missing.
+    /// Renames it to its place, whose folder is made where it is missing. A folder that lies in its place is set aside.
     pub(super) fn place(mut self, to: &Path) -> Result<(), Error> {
         let disk = &self.drafts.disk;
+        if to.is_dir() {
+            self.drafts.set_aside(to, "a folder lies in the place of a file")?;
+        }
         if let Some(folder) = to.parent().filter(|folder| !folder.is_dir()) {
             disk.create_folder(folder).map_err(Error::at("create folder", folder))?;
         }

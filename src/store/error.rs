@@ -32,7 +32,9 @@ pub enum Error {
     },
     /// An action was run again on the same arithmetic and gave other bytes. Both records are kept.
     #[error(
-        "`{kind}` ({}) gave other bytes for {} when it was run again on the same arithmetic; the second record is kept as `{}`",
+        "`{kind}` ({}) gave other bytes for {} when it was run again on the same arithmetic; the second record is kept as `{}`; \
+         make it give the same bytes each time, or, where the first are wrong, give it another key, as by one more variable in the \
+         `env` of a command",
         .key.short(), quoted(.outputs), .kept.display()
     )]
     Diverged {
@@ -71,7 +73,7 @@ impl Error {
 }
 
 /// The system's words in the house's form: lower case and without the error's number.
-fn plain(cause: &io::Error) -> String {
+pub fn plain(cause: &io::Error) -> String {
     let text = cause.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();

@@ -140,11 +140,11 @@ pub(super) fn length_of(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len())
 }
 
-/// A file's bytes, or `None` where there is no such file.
+/// A file's bytes, or `None` where there is no such file; a folder in its place is none.
 pub(super) fn read_file(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => Ok(None),
         Err(error) => Err(Error::at("read", path)(error)),
     }
 }

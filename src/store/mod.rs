@@ -69,7 +69,7 @@ mod testing;
 
 pub use cache::{Alone, Store, Workspace};
 pub use disk::{Disk, RealDisk};
-pub use error::Error;
+pub use error::{Error, plain};
 pub use gc::{GcItem, GcOptions, GcPlan, GcSort};
 pub use hints::Hint;
 pub use lock::Held;

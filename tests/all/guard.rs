@@ -197,13 +197,18 @@ fn a_thousand_commands_in_sequence_and_many_at_a_time() {
 }
 
 #[test]
-fn a_guard_that_dies_is_named() {
+fn a_guard_that_dies_is_named_and_leaves_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
     let guard = start();
     // The shell's parent is the guard.
-    let spec = shell("kill -KILL $PPID; sleep 0.3", directory.path());
+    let script = "trap '' TERM; echo $$; sleep 100 & echo $!; (setsid sh -c 'echo $$; exec sleep 100' &); sleep 0.3; \
+                  kill -KILL $PPID; while :; do sleep 0.05; done";
+    let spec = shell(script, directory.path());
     let gone = run(&guard, &spec).unwrap_err();
-    assert_eq!(gone.to_string(), "the guard of commands is gone (signal: 9 (SIGKILL)): `sh` may still run");
+    assert_eq!(gone.to_string(), "the guard of commands is gone (signal: 9 (SIGKILL)): `sh` was ended");
+    for number in numbers(&directory.path().join("out"), 3).unwrap() {
+        assert!(!lives(number), "{number} is left");
+    }
     assert!(matches!(run(&guard, &spec), Err(GuardError::Gone { .. })));
 }
 

@@ -2,9 +2,11 @@
 #![expect(clippy::print_stderr, reason = "a test says its seed, and what a machine did not let it try")]
 
 mod docs;
+mod endings;
 mod faults;
 mod guard;
 mod mistakes;
+mod places;
 mod project;
 mod rooms;
 mod runner;

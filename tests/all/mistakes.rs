@@ -103,3 +103,64 @@ fn a_device_that_there_is_not() {
     project.run_with(&["--device", "gpu"]).exits(2).says("there is no device `gpu`");
     project.run_with(&["--device", "cuda"]).exits(4).says("no `cuda` device");
 }
+
+/// A stage that is a command with these fields.
+fn command(name: &str, fields: &str) -> String {
+    format!("[stage.{name}]\nkind = \"command\"\nprogram = \"true\"\n{fields}\n")
+}
+
+#[test]
+fn every_wrong_path_of_a_list_is_said_at_its_place() {
+    let fields = "inputs = [\"here.txt\", \"../y\"]\noutputs = [\"../x\", \"/abs\", \"\", \"a\", \"./a\"]";
+    insta::assert_snapshot!(told(&format!("study = \"s\"\n{}", command("a", fields))));
+}
+
+#[test]
+fn every_wrong_reference_of_a_list_is_said_at_its_place() {
+    let manifest = format!("study = \"s\"\n{}{}", command("a", ""), command("b", "from = [\"a\", \"zz\", 3]"));
+    insta::assert_snapshot!(told(&manifest));
+}
+
+#[test]
+fn a_list_of_no_references() {
+    insta::assert_snapshot!(told(&format!("study = \"s\"\n{}", command("b", "from = []"))));
+}
+
+#[test]
+fn a_cycle_of_thousands_is_told_in_brief() {
+    let stage = |i: usize| command(&format!("s{i}"), &format!("from = \"s{}\"", (i + 1) % 3000));
+    let said = told(&format!("study = \"s\"\n{}", (0..3000).map(stage).collect::<String>()));
+    assert!(said.contains("2988 more"), "{said}");
+    assert!(said.lines().count() < 120, "{} lines", said.lines().count());
+}
+
+#[test]
+fn more_instances_than_anybody_can_look_through() {
+    let list = |n: usize| format!("{:?}", (0..n).collect::<Vec<_>>());
+    let matrix = |a, b| format!("matrix = {{ seed = {}, epochs = {} }}\n", list(a), list(b));
+    let since = std::time::Instant::now();
+    let said = told(&format!("{TRAIN}{}", matrix(1000, 3000)).replace("epochs = 2\n", ""));
+    assert!(said.contains("this matrix makes more than 10000 instances of its stage"), "{said}");
+    assert!(since.elapsed() < std::time::Duration::from_secs(5), "{:?}", since.elapsed());
+}
+
+#[test]
+fn a_first_manifest_needs_a_file_to_be_and_has_a_name_whatever_that_is_called() {
+    let project = Project::new();
+    project.call(&["new", "sub/"]).exits(2).says("`sub/` is a folder");
+    project.call(&["new", "cache"]).exits(2).says("`cache` is a folder");
+    project.call(&["new", "--", "---.toml"]).succeeds().says("thalweg run ./---.toml");
+    project.call(&["check", "./---.toml"]).succeeds();
+    project.call(&["new", "my study.toml"]).succeeds().says("thalweg run 'my study.toml'");
+    assert!(project.read("my study.toml").starts_with("study = \"my-study\""));
+}
+
+#[test]
+fn what_is_to_be_shown_is_named_as_it_is_for_run() {
+    let project =
+        Project::with(&format!("study = \"s\"\n{}", command("t", "matrix = { args = { x = [\"a\"], y = [\"b\"] } }")));
+    project.run().succeeds();
+    project.call(&["show", "study.toml", "t[args=x]"]).succeeds();
+    project.call(&["show", "study.toml", "t"]).exits(2).says("`t` is 2 instances");
+    project.call(&["show", "study.toml", "u"]).exits(2).says("there is no stage and no key `u`");
+}

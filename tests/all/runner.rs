@@ -178,7 +178,7 @@ fn plan_explain_graph_and_show_tell_what_is_there() {
     let json = project.call(&["plan", "study.toml", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json.succeeds().out).unwrap();
     assert_eq!(json["stages"][3]["state"], "stale");
-    project.call(&["explain", "study.toml", "d"]).succeeds().says("d is stale").says("input from#0.c.txt");
+    project.call(&["explain", "study.toml", "d"]).succeeds().says("d is stale").says("input from c.txt");
     project.call(&["explain", "study.toml", "--json"]).succeeds().says("\"ingredients\"");
     insta::assert_snapshot!(project.call(&["graph", "study.toml"]).succeeds().out, @r"
     a  command

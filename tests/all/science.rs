@@ -16,6 +16,6 @@ mod forecasts;
 mod golden;
 mod horizons;
 mod increments;
-mod lab;
+pub mod lab;
 mod oracles;
 mod training;

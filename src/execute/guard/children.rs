@@ -2,9 +2,11 @@
 //!
 //! A child that has not been waited for keeps its number, so nothing here can name a stranger.
 
+use std::collections::HashSet;
 use std::fs;
+use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// The direct children, those included that have ended and were not waited for.
 ///
@@ -34,6 +36,44 @@ fn scanned() -> Vec<Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| parent(name) == Some(own)).filter_map(|name| pid(&name)).collect()
+}
+
+/// The first of the marks that a guard gives. Its number is in all of them, so that a guard below a command of another guard does not
+/// give the other's marks.
+pub(super) fn first_mark(guard: Pid) -> u64 {
+    (u64::from(guard.as_raw_nonzero().get().unsigned_abs()) << 24) + 1
+}
+
+/// The guard that gave a mark.
+pub(super) fn marked_by(mark: u64) -> Option<Pid> {
+    i32::try_from(mark >> 24).ok().and_then(Pid::from_raw)
+}
+
+/// Ends what a guard that is gone has left to this program, which must be the next subreaper above it: what bears a mark of the guard is
+/// asked first, as by the guard itself, and killed after `grace`. Whether nothing is left.
+pub(super) fn end_those_of(guard: Pid, grace: Duration) -> bool {
+    let start = Instant::now();
+    let mut asked = HashSet::new();
+    loop {
+        let mut left = false;
+        for child in direct() {
+            if mark(child).and_then(marked_by) != Some(guard)
+                || !matches!(waitpid(Some(child), WaitOptions::NOHANG), Ok(None))
+            {
+                continue;
+            }
+            left = true;
+            if start.elapsed() >= grace {
+                let _ = kill_process(child, Signal::KILL);
+            } else if asked.insert(child) {
+                let _ = kill_process(child, Signal::TERM);
+            }
+        }
+        if !left || start.elapsed() >= 2 * grace {
+            return !left;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// The mark that a child bears: the soft limit of file locks, `None` if it has none.

@@ -23,11 +23,7 @@ use rustix::process::{
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::wire::{Answer, Request, line};
-use super::{CommandSpec, Exit, children};
-
-/// Between the polite signal and the other one. With it a cancelled command is over within the 2 s that a run may take to
-/// stop.
-const GRACE: Duration = Duration::from_millis(1500);
+use super::{CommandSpec, Exit, GRACE, children};
 
 /// How often a command that is being ended is looked at, in case a wake-up was missed.
 const LOOK_ENDING: Duration = Duration::from_millis(20);
@@ -94,8 +90,7 @@ struct Keeper {
     woken: UnixStream,
     unread: Vec<u8>,
     own_limit: Rlimit,
-    /// Marks count up from here. The guard's own number is in it, so that a guard below a command of another guard does
-    /// not give the other's marks.
+    /// Marks count up from here.
     next_mark: u64,
     heard: bool,
 }
@@ -117,7 +112,7 @@ impl Keeper {
             woken,
             unread: Vec::new(),
             own_limit: getrlimit(Resource::Locks),
-            next_mark: (u64::from(getpid().as_raw_nonzero().get().unsigned_abs()) << 24) + 1,
+            next_mark: children::first_mark(getpid()),
             heard: true,
         })
     }

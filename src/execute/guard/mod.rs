@@ -11,6 +11,9 @@
 //! heeds any more: the soft limit of file locks (`RLIMIT_LOCKS`, `ulimit -x`). When a command's program ends, what bears its
 //! mark is ended too, before the answer is given; what belongs to another command that still runs is left alone.
 //!
+//! Should the guard itself be killed, the kernel hands its commands to the next subreaper above, which the runner is: it ends what bears
+//! a mark of that guard.
+//!
 //! It knows nothing of stages, actions or the store, and imports nothing of this crate. Linux only.
 //!
 //! Reading order: `wire` (what the two say to each other), `runner` (the runner's end, [`Guard`]), `keeper` (the guard
@@ -23,6 +26,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +35,10 @@ pub use runner::Guard;
 
 /// The hidden argument with which the program runs as a guard instead of as itself: `thalweg __guard`.
 pub const ARGUMENT: &str = "__guard";
+
+/// Between the polite signal and the other one. With it a cancelled command is over within the 2 s that a run may take to
+/// stop.
+const GRACE: Duration = Duration::from_millis(1500);
 
 /// What is to be started, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,12 +92,14 @@ pub enum GuardError {
     /// The runner was told to stop; the command and all that descends from it was ended.
     #[error("interrupted")]
     Interrupted,
-    /// The guard itself is gone; what it had started may still run.
-    #[error("the guard of commands is gone ({how}): `{program}` may still run")]
+    /// The guard itself is gone, and the runner has ended what that had started, as far as it could.
+    #[error("the guard of commands is gone ({how}): `{program}` {}", if *.ended { "was ended" } else { "may still run" })]
     Gone {
         /// The program that was running, or was to be started.
         program: String,
         /// How the guard ended, as far as is known.
         how: String,
+        /// Whether nothing of what it had started is left.
+        ended: bool,
     },
 }

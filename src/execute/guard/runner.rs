@@ -9,8 +9,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, getpid, set_child_subreaper};
+
 use super::wire::{Answer, Request, line};
-use super::{ARGUMENT, CommandSpec, Exit, GuardError};
+use super::{ARGUMENT, CommandSpec, Exit, GRACE, GuardError, children};
 
 /// How often a waiting command asks whether it is to stop.
 const POLL: Duration = Duration::from_millis(50);
@@ -37,7 +39,14 @@ struct Board {
 #[derive(Debug, Default)]
 struct Pinned {
     answers: BTreeMap<u64, Result<Exit, String>>,
-    gone: Option<String>,
+    gone: Option<Gone>,
+}
+
+/// How the guard ended, and whether what it had started has ended too.
+#[derive(Clone, Debug)]
+struct Gone {
+    how: String,
+    ended: bool,
 }
 
 impl Board {
@@ -60,6 +69,8 @@ impl Guard {
     /// If the executable cannot be run, is no guard, or says that it cannot be one here.
     #[expect(clippy::missing_panics_doc, reason = "what was piped is there")]
     pub fn start(executable: &Path) -> io::Result<Self> {
+        // Commands come here, and not to the system's first program, should the guard be killed.
+        set_child_subreaper(Some(getpid()))?;
         let mut command = Command::new(executable);
         let mut child =
             command.arg(ARGUMENT).env_remove("PATH").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -126,7 +137,9 @@ impl Guard {
         let waited = self.board.changed.wait_timeout_while(self.board.lock(), POLL, pending);
         let mut pinned = waited.unwrap_or_else(PoisonError::into_inner).0;
         match (pinned.answers.remove(&id), &pinned.gone) {
-            (None, Some(how)) => Err(GuardError::Gone { program: program.to_owned(), how: how.clone() }),
+            (None, Some(Gone { how, ended })) => {
+                Err(GuardError::Gone { program: program.to_owned(), how: how.clone(), ended: *ended })
+            }
             (answer, _) => Ok(answer),
         }
     }
@@ -134,9 +147,10 @@ impl Guard {
     fn send(&self, request: &Request, program: &str) -> Result<(), GuardError> {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let pipe = requests.as_mut().expect("the pipe is closed only by drop");
-        pipe.write_all(&line(request)).map_err(|error| GuardError::Gone {
-            program: program.to_owned(),
-            how: self.board.lock().gone.clone().unwrap_or_else(|| error.to_string()),
+        pipe.write_all(&line(request)).map_err(|error| {
+            let unknown = || Gone { how: error.to_string(), ended: false };
+            let Gone { how, ended } = self.board.lock().gone.clone().unwrap_or_else(unknown);
+            GuardError::Gone { program: program.to_owned(), how, ended }
         })
     }
 }
@@ -165,6 +179,8 @@ fn read(answers: BufReader<ChildStdout>, mut child: Child, board: &Board) {
             Err(error) => last_word = Some(format!("said `{line}`: {error}")),
         }
     }
+    let guard = Pid::from_child(&child);
     let status = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-    board.pin(|pinned| pinned.gone = Some(last_word.unwrap_or(status)));
+    let ended = children::end_those_of(guard, GRACE);
+    board.pin(|pinned| pinned.gone = Some(Gone { how: last_word.unwrap_or(status), ended }));
 }
