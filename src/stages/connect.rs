@@ -40,7 +40,7 @@ impl Kind for ConnectednessBisect {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn about(&self) -> &'static str {
@@ -101,6 +101,9 @@ impl Work for ConnectParams {
             path.extend(found.into_iter().map(|minimum| (minimum.iteration, minimum)));
         }
         let path = Minima { points: path.into_values().collect(), ..minima };
+        // What befell the others, the stage that projected them has said.
+        let between = path.points.iter().filter(|point| !iterations.contains(&point.iteration)).cloned().collect();
+        report_caps(cx, &Minima { points: between, ..path.clone() }, false)?;
         self.finish(cx, &path, &bisection, &lines)
     }
 
@@ -142,16 +145,21 @@ impl ConnectParams {
         bisection: &Bisection,
         lines: &BTreeMap<Segment, LineState>,
     ) -> Result<Outputs, Failure> {
-        report_caps(cx, path, false)?;
+        let epoch = |iteration: u64| path.states.epoch_of(iteration);
         let broken: Vec<String> = bisection
             .ended()
             .iter()
             .filter(|(_, ending)| *ending != Ending::Connected)
-            .map(|(segment, ending)| format!("iterations {} to {}: {}", segment.from, segment.to, word(*ending)))
+            .map(|(segment, ending)| {
+                let (from, to) = (segment.from, segment.to);
+                let epochs = format!("epochs {:.2} to {:.2}", epoch(from), epoch(to));
+                format!("iterations {from} to {to} ({epochs}): {}", word(*ending))
+            })
             .collect();
         if !broken.is_empty() {
             let all = bisection.ended().len();
-            cx.warn(format!("{} of {all} segments are not connected:\n{}", broken.len(), broken.join("\n")));
+            let are = if broken.len() == 1 { "is" } else { "are" };
+            cx.warn(format!("{} of {all} segments {are} not connected:\n{}", broken.len(), broken.join("\n")));
         }
         let (segments, points) = self.tables(path, bisection, lines);
         Ok(Outputs::from([
@@ -173,6 +181,9 @@ impl ConnectParams {
             ("ending", ""),
             ("highest_loss", "nats"),
             ("exceeds_at", ""),
+            ("exceeds_epoch", ""),
+            ("exceeds_loss", "nats"),
+            ("threshold", "nats"),
         ];
         let mut segments = tables::table(&columns);
         let mut points = tables::table(&[("epoch", ""), ("iteration", ""), ("loss", "nats"), ("minimum", "")]);
@@ -194,6 +205,9 @@ impl ConnectParams {
                 point(segment.from as f64 + t * length, loss, false);
             }
             point(segment.to as f64, loss_at[&segment.to], true);
+            let exceeds = losses.err();
+            let exceeds_epoch =
+                exceeds.map(|(t, _)| (segment.from as f64 + t * length) / path.states.iterations_per_epoch as f64);
             segments.rows.push(vec![
                 Cell::Number(path.states.epoch_of(segment.from)),
                 Cell::Number(path.states.epoch_of(segment.to)),
@@ -201,7 +215,10 @@ impl ConnectParams {
                 tables::count(segment.to),
                 Cell::Text(word(*ending).to_owned()),
                 tables::number(highest),
-                tables::number(losses.err()),
+                tables::number(exceeds.map(|(t, _)| t)),
+                tables::number(exceeds_epoch),
+                tables::number(exceeds.map(|(_, loss)| loss)),
+                Cell::Number(*self.threshold),
             ]);
         }
         (segments, points)
@@ -216,13 +233,14 @@ fn word(ending: Ending) -> &'static str {
     }
 }
 
-/// The losses along a line in order of t, or the t of the first point, in the order of the check, that exceeds the threshold.
-fn losses(state: &LineState, threshold: f64) -> Result<Vec<(f64, f64)>, f64> {
+/// The losses along a line in order of t; or the t of the first point, in the order of the check, that exceeds the threshold, with what
+/// its loss is at least: infinity where it is not finite.
+fn losses(state: &LineState, threshold: f64) -> Result<Vec<(f64, f64)>, (f64, f64)> {
     let points: Vec<(f64, Option<Found>)> = state.points().collect();
     let known = |k: &usize| points[k - 1].1.map(|found| (points[k - 1].0, found));
     let order = line::order(state.samples());
     match order.iter().filter_map(known).find(|(_, found)| found.bound() > threshold) {
-        Some((t, _)) => Err(t),
+        Some((t, found)) => Err((t, Some(found.bound()).filter(|&loss| loss < f64::MAX).unwrap_or(f64::INFINITY))),
         None => Ok(points.iter().filter_map(|(t, found)| Some((*t, (*found)?.bound()))).collect()),
     }
 }
