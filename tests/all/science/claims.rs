@@ -17,8 +17,10 @@ fn a_claim_that_holds_ends_the_run_well() {
     assert_eq!(claim["claim"], "the path is connected");
     assert_eq!((&claim["verdict"], &claim["statistic"]), (&"holds".into(), &"fraction-connected".into()));
     assert_eq!((claim["value"].as_f64(), claim["numbers"]["segments"].as_f64()), (Some(1.0), Some(6.0)));
-    // Six of six: the lower end of the exact interval is (α/2)^(1/6).
-    let low = claim["numbers"]["low"].as_f64().unwrap();
+    // The segments are no random sample, so the sentence has no interval; the number is there. Six of six: the lower end of the exact
+    // interval is (α/2)^(1/6).
+    assert_eq!(claim["detail"], "6 of 6 segments after epoch 0 are connected (100 %, at least 99 % claimed)");
+    let low = claim["numbers"]["binomial_95_low"].as_f64().unwrap();
     assert!((low - 0.025f64.powf(1.0 / 6.0)).abs() < 1e-12, "{low}");
     assert_eq!(ran.report["claims"], claims(&lab));
     assert!(ran.words.contains("holds"), "{}", ran.words);
@@ -42,6 +44,14 @@ fn a_claim_that_fails_is_told_by_the_exit_code_and_fails_no_stage() {
     assert_eq!(claim["verdict"], "fails");
     assert_eq!(claim["value"], connected as f64 / endings.len() as f64);
     assert!(ran.words.contains("fails  claim"), "{}", ran.words);
+    // Its sentence stands once, and the summary counts it.
+    let detail = claim["detail"].as_str().unwrap();
+    assert_eq!(
+        (ran.words.matches(detail).count(), ran.words.matches("fails  1 claim").count()),
+        (1, 1),
+        "{}",
+        ran.words
+    );
     // It fails again when nothing runs.
     let again = lab.try_run(&sets);
     assert_eq!((again.code, again.ran()), (3, counts(&[])));
@@ -171,9 +181,20 @@ fn the_fall_of_the_trace_over_seeds_is_a_paired_t_test() {
         let t = mean / (sd / 3.0f64.sqrt());
         let p = cdf_of_two(t);
         check(&claims(&lab)[at], [mean, t, p], verdict(p, 0.05));
-        assert_eq!(
-            claims(&lab)[at]["numbers"]["seed=1 fall"].as_f64().map(|fall| (fall - falls[1]).abs() < 1e-12),
-            Some(true)
+        assert_eq!(claims(&lab)[at]["numbers"]["trajectories"].as_f64(), Some(3.0));
+        let number = |name: &str| claims(&lab)[at]["numbers"][name].as_f64();
+        let own = number("seed=1 log_trace_change").unwrap() - number("seed=1 control_log_trace_change").unwrap_or(0.0);
+        assert!((own - falls[1]).abs() < 1e-12, "{own}");
+        let detail = claims(&lab)[at]["detail"].as_str().unwrap().to_owned();
+        let more = if mean < 0.0 { "more" } else { "less" };
+        let start = match at {
+            0 => format!("log T falls by {:.3} {more} than in the control arm (T ", mean.abs()),
+            _ => format!("log T {} by {:.3} (T ", if mean < 0.0 { "falls" } else { "rises" }, mean.abs()),
+        };
+        assert!(detail.starts_with(&start), "{detail}");
+        assert!(
+            detail.contains("; one-sided t-test over 3 trajectories: t = ") && detail.contains(", df = 2, p = "),
+            "{detail}"
         );
         verdicts.push(verdict(p, 0.05));
     }

@@ -1,0 +1,253 @@
+//! `claim`: what a figure is to show, judged by a statistic: it holds, fails, or is undecided, with the number. A claim that does not
+//! hold is a result like any other; it fails no stage.
+//!
+//! Reading order: this file (the kind and its action), then the statistics: `connected` and `fall`; `phrase` puts numbers into words.
+
+mod connected;
+mod fall;
+mod phrase;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use self::fall::Arm;
+use super::train::json;
+use crate::execute::{Action, ActionContext, ActionKind, Failure, Produced, StageContext, Work};
+use crate::key::{Identity, Input, Outputs, Walk};
+use crate::manifest::{Kind, Params, Reader, References};
+use crate::plot::{Cell, Table};
+
+/// Version of the kind and of its action: raised when a claim is judged or worded otherwise.
+const VERSION: u32 = 2;
+
+/// The kind.
+pub struct Claim;
+
+/// Its parameters.
+#[derive(Clone, Debug)]
+pub struct ClaimParams {
+    says: Identity<String>,
+    statistic: Identity<Statistic>,
+    from: References,
+    ends: Option<References>,
+    control: Option<References>,
+}
+
+/// How a claim is judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "statistic", rename_all = "kebab-case")]
+enum Statistic {
+    /// The share of segments after an epoch that are connected.
+    FractionConnected { after_epoch: f64, at_least: f64 },
+    /// The fall of log T from the end of the early phase to the end, less the control's where there is one.
+    LogTraceFall { after_epoch: f64, alpha: f64 },
+}
+
+/// What became of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The statistic shows it.
+    Holds,
+    /// The statistic shows the contrary.
+    Fails,
+    /// The statistic shows neither.
+    Undecided,
+}
+
+/// A judged claim, as it stands in `claims.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// What the figure is to show.
+    pub claim: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The statistic's name.
+    pub statistic: String,
+    /// Its number.
+    pub value: Option<f64>,
+    /// The number in words, with what it rests on.
+    pub detail: String,
+    /// Everything else that was computed.
+    pub numbers: BTreeMap<String, f64>,
+}
+
+impl Kind for Claim {
+    fn name(&self) -> &'static str {
+        "claim"
+    }
+
+    fn version(&self) -> u32 {
+        VERSION
+    }
+
+    fn about(&self) -> &'static str {
+        "Judges what a figure is to show by a statistic: holds, fails or undecided."
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
+        let says = reader.text("says", "the claim in words").required().not_empty().identity();
+        let from = reader.references("from", "the stages it is judged on", &[]);
+        let control_doc = "`log-trace-fall`: the same without noise; instances are paired by their axes";
+        let control = reader.references_if_any("control", control_doc, &["trace-estimate"]);
+        let ends_doc =
+            "`log-trace-fall`: stages whose last point stands for the end, such as one projected to the control's loss";
+        let ends = reader.references_if_any("ends", ends_doc, &["trace-estimate"]);
+        let names = ["fraction-connected", "log-trace-fall"];
+        let after_doc = "the early phase ends here and is left out";
+        let statistic = reader.variant("statistic", "how it is judged", &names, |name, reader| {
+            let after_epoch = reader.float("after_epoch", after_doc).default(0.0).at_least(0).value();
+            match name {
+                "log-trace-fall" => Statistic::LogTraceFall {
+                    after_epoch,
+                    alpha: reader
+                        .float("alpha", "level of the one-sided t-test")
+                        .default(0.01)
+                        .above(0)
+                        .below(0.5)
+                        .value(),
+                },
+                _ => Statistic::FractionConnected {
+                    after_epoch,
+                    at_least: reader
+                        .float("at_least", "the share claimed")
+                        .default(0.99)
+                        .at_least(0)
+                        .at_most(1)
+                        .value(),
+                },
+            }
+        });
+        Arc::new(ClaimParams { says, statistic: Identity::required(statistic), from, ends, control })
+    }
+
+    fn uses(&self, _: &str) -> &'static [&'static str] {
+        &["table", "path", "probes"]
+    }
+}
+
+impl Params for ClaimParams {
+    fn walk(&self, walk: &mut dyn Walk) {
+        walk.identity("says", &self.says).identity("statistic", &self.statistic);
+    }
+}
+
+/// An upstream instance as the action knows it: the names of its tables among the inputs, and its place on each axis.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Given {
+    table: String,
+    /// The minima between segments.
+    path: Option<String>,
+    probes: Option<String>,
+    labels: Vec<(String, String)>,
+    part: Part,
+}
+
+/// What an instance is to the claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Part {
+    /// It is judged.
+    From,
+    /// Its last point stands for the end of the instance with the same axes.
+    Ends,
+    /// It is what the judged is compared with.
+    Control,
+}
+
+impl Work for ClaimParams {
+    fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
+        let mut action = Action::new(&Judge).with("says", &self.says).with("statistic", &self.statistic);
+        let mut given = Vec::new();
+        let fields =
+            [(Some(&self.from), Part::From), (self.ends.as_ref(), Part::Ends), (self.control.as_ref(), Part::Control)];
+        for (field, part) in fields {
+            let Some(field) = field else { continue };
+            for (n, input) in cx.inputs(&field.field).iter().enumerate() {
+                let named = |table: &str| format!("{}#{n}.{table}", field.field);
+                action = action.input(&named("table"), output(input, "table")?);
+                let mut more = BTreeMap::new();
+                for name in ["path", "probes"] {
+                    if let Some(output) = input.outputs.get(name) {
+                        action = action.input(&named(name), output);
+                        more.insert(name, named(name));
+                    }
+                }
+                let (path, probes) = (more.remove("path"), more.remove("probes"));
+                given.push(Given { table: named("table"), path, probes, labels: input.labels.clone(), part });
+            }
+        }
+        Ok(cx.call(action.with("given", &Identity::required(given)))?.outputs)
+    }
+}
+
+fn output<'i>(input: &'i Input, name: &str) -> Result<&'i crate::key::Output, Failure> {
+    input.outputs.get(name).ok_or_else(|| Failure::Work(format!("`{}` has no table to judge", input.instance)))
+}
+
+/// The action: tables to a verdict.
+pub struct Judge;
+
+impl ActionKind for Judge {
+    fn name(&self) -> &'static str {
+        "claim"
+    }
+
+    fn version(&self) -> u32 {
+        VERSION
+    }
+
+    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
+        let given: Vec<Given> = cx.required("given")?;
+        let claim: String = cx.required("says")?;
+        let judged = match cx.required("statistic")? {
+            Statistic::FractionConnected { after_epoch, at_least } => {
+                let mut tally = connected::Tally::default();
+                for given in &given {
+                    tally.add_segments(&table(cx, &given.table)?, after_epoch)?;
+                    if let Some(path) = &given.path {
+                        tally.add_minima(&table(cx, path)?)?;
+                    }
+                }
+                tally.judge(claim, after_epoch, at_least)?
+            }
+            Statistic::LogTraceFall { after_epoch, alpha } => {
+                let of = |part: Part| given.iter().filter(move |given| given.part == part);
+                let mut arms = Vec::new();
+                for start in of(Part::From) {
+                    let end = of(Part::Ends).find(|end| end.labels == start.labels);
+                    if end.is_none() && of(Part::Ends).next().is_some() {
+                        return Err(fall::no_partner("end", &start.labels));
+                    }
+                    arms.push(Arm::read(cx, start, end.unwrap_or(start), after_epoch)?);
+                }
+                let controls = of(Part::Control).map(|control| Arm::read(cx, control, control, after_epoch));
+                let controls = controls.collect::<Result<Vec<_>, _>>()?;
+                fall::judge(claim, &arms, &controls, alpha)?
+            }
+        };
+        Ok(BTreeMap::from([("claim".to_owned(), json(&judged))]))
+    }
+}
+
+fn table(cx: &ActionContext<'_>, name: &str) -> Result<Table, Failure> {
+    let text = String::from_utf8(cx.input(name)?).map_err(Failure::work)?;
+    Table::from_csv(&text).map_err(Failure::work)
+}
+
+fn column(table: &Table, name: &str) -> Result<Vec<f64>, Failure> {
+    table.numbers(name).map_err(|error| Failure::Work(format!("a table to be judged does not fit: {error}")))
+}
+
+/// A column of words.
+fn texts<'t>(table: &'t Table, name: &str) -> Result<Vec<&'t str>, Failure> {
+    let misfit = |error| Failure::Work(format!("a table to be judged does not fit: {error}"));
+    let place = table.column(name).map_err(misfit)?;
+    let text = |row: &'t Vec<Cell>| match &row[place] {
+        Cell::Text(text) => text.as_str(),
+        _ => "",
+    };
+    Ok(table.rows.iter().map(text).collect())
+}
