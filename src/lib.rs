@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The runner ([`manifest`], [`key`], [`plan`], [`schedule`], [`execute`], [`store`], [`event`], [`report`]) knows no
-//! machine learning; the science ([`ml`], [`plot`]) knows no cache. They meet in one folder, [`stages`].
+//! machine learning; the science ([`ml`], [`plot`]) knows no cache. They meet in one folder, [`stages`]. Above them [`cli`] is the command
+//! line and [`app`] has a function for each verb, the only place that names the runner and the stages together.
 
 pub mod app;
 pub mod cli;

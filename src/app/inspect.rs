@@ -12,7 +12,7 @@ use super::{Exit, Problem, Streams};
 use crate::cli::{ExplainArgs, GraphArgs, GraphFormat, PlanArgs, ShowArgs, StudyArgs};
 use crate::event::Silent;
 use crate::key::{Fingerprint, Output, Record};
-use crate::plan::{Graph, Plan, Standing};
+use crate::plan::{Graph, Plan, Reason, Standing};
 use crate::report::words;
 use crate::store::{RealDisk, Store};
 
@@ -123,7 +123,7 @@ fn explain_words(name: &str, standing: &Standing, fingerprint: Option<&Fingerpri
         Standing::Pending { .. } => writeln!(text, "{name} waits for what is above it; its key is not known yet"),
     };
     if let Standing::Stale { reasons, forecast, .. } = standing {
-        for reason in reasons {
+        for reason in Reason::in_words(reasons) {
             let _ = writeln!(text, "  because {reason}");
         }
         let forecast = forecast.to_string();

@@ -157,16 +157,16 @@ impl<'a> StageContext<'a> {
         Ok(records.remove(0))
     }
 
-    /// The records of independent actions, in their order; as many run side by side as there are places.
+    /// The records of independent actions, in their order; as many run side by side as there are places. They count as no progress:
+    /// what a stage counts it says with [`expect`](Self::expect) and [`advance`](Self::advance).
     ///
     /// # Errors
     /// The first failure; what was finished is kept.
     pub fn map(&self, actions: Vec<Action>) -> Result<Vec<Record>, Failure> {
-        let groups = actions.into_iter().map(|action| vec![action]).collect();
-        Ok(self.map_groups(groups)?.into_iter().flatten().collect())
+        self.each(actions, |action| self.call(action))
     }
 
-    /// As [`map`](Self::map), for groups whose missing actions run together under one lease.
+    /// As [`map`](Self::map), for groups whose missing actions run together under one lease. Each action is a unit of progress.
     ///
     /// # Errors
     /// As [`map`](Self::map).

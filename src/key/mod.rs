@@ -13,6 +13,7 @@
 //! | digests of the inputs | content, not provenance: an upstream rerun that gives the same bytes stops there |
 //! | seed, dtype, backend, numeric mode | they change bits; they are identity parameters like any other |
 //! | horizons, in a stage's own key only | how far, not what: no action's key holds them, so a larger one goes on |
+//! | the threshold of a line, a horizon, in its action's key too | it decides where the check stops; another goes on through a hint |
 //!
 //! | left out | why |
 //! | --- | --- |

@@ -23,8 +23,9 @@
 //! Reading order: `source` (texts and places in them), `diagnostic`, `tree` and `syntax` (TOML with places), `kind` (what a kind is to the runner),
 //! `forecast`, `reader`, `field` and `findings` (how a kind reads its table), `shape` (what values may be); then from a text to a study: `overlay`
 //! (profiles and `--set`), `matrix`, `mention` (how references are written), `stage`, `graph` (references and cycles), `expand` (the
-//! join), `study`; and for people and editors `schema` and `page`.
+//! join), `study`; and for people and editors `schema`, `page` and `default`.
 
+mod default;
 mod diagnostic;
 mod expand;
 mod field;
@@ -45,6 +46,7 @@ mod study;
 mod syntax;
 mod tree;
 
+pub use default::default_of;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use field::{Field, Numeric};
 pub use findings::{Reference, References};

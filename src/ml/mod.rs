@@ -1,7 +1,7 @@
 //! The science: losses, their exact derivatives, and what a landscape study asks of them. It knows no cache, no manifest
 //! and no stage, and imports nothing else of this crate.
 //!
-//! Reading order: `params` (θ and its fixed order), `rng` (counter-based draws), `data/`, `ops/` (kernels), `tape`
+//! Reading order: `error`, `params` (θ and its fixed order), `rng` (counter-based draws), `data/`, `ops/` (kernels), `tape`
 //! (reverse mode), `jet` (forward mode), `loss`, `models/`, `objective` (the hinge: model, loss and data as one function
 //! of θ), `optim/`, `curvature/`, `landscape/`, `statistics`.
 

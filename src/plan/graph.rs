@@ -87,12 +87,13 @@ impl<'a> Graph<'a> {
         let mut text = String::new();
         let width = self.study.instances.iter().map(|instance| instance.name.chars().count()).max().unwrap_or(0);
         for instance in &self.study.instances {
-            let above: Vec<&str> = instance
-                .inputs
-                .iter()
-                .flat_map(|edge| &edge.upstream)
-                .map(|&upstream| self.study.instances[upstream].name.as_str())
-                .collect();
+            let mut above: Vec<&str> = Vec::new();
+            for &upstream in instance.inputs.iter().flat_map(|edge| &edge.upstream) {
+                let name = self.study.instances[upstream].name.as_str();
+                if !above.contains(&name) {
+                    above.push(name);
+                }
+            }
             let arrow = if above.is_empty() { String::new() } else { format!("  ← {}", above.join(", ")) };
             let line = format!("{:width$}  {}{arrow}", instance.name, instance.kind.name());
             text += line.trim_end();

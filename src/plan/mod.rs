@@ -73,8 +73,13 @@ impl<'a> Plan<'a> {
             let instance = &study.instances[i];
             let standing = match inputs_of(study, i, |upstream| outputs[upstream].as_ref()) {
                 None => {
-                    let above = instance.inputs.iter().flat_map(|edge| edge.upstream.iter().copied());
-                    Standing::Pending { because: above.filter(|&upstream| outputs[upstream].is_none()).collect() }
+                    let mut because: Vec<usize> = Vec::new();
+                    for &upstream in instance.inputs.iter().flat_map(|edge| &edge.upstream) {
+                        if outputs[upstream].is_none() && !because.contains(&upstream) {
+                            because.push(upstream);
+                        }
+                    }
+                    Standing::Pending { because }
                 }
                 Some(inputs) => match resolve(instance, &inputs, world) {
                     Resolved::Fresh { record, .. } => {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::World;
 use crate::key::{Change, Fingerprint, Input, Value};
-use crate::manifest::{InputEdge, Study};
+use crate::manifest::{InputEdge, Study, default_of};
 
 /// One reason.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,7 +40,12 @@ impl Reason {
         if changes.is_empty() {
             return vec![Self::RecordGone];
         }
-        let reason = |change: Change| {
+        let default = |name: &str| Some(Value::of(&default_of(&*instance.kind, name)?));
+        let reason = |mut change: Change| {
+            if let Change::Param { name, old, new } = &mut change {
+                *old = old.take().or_else(|| default(name));
+                *new = new.take().or_else(|| default(name));
+            }
             let origin = match &change {
                 Change::Param { name, .. } => origin_of(&instance.origins, name),
                 _ => None,
@@ -52,6 +57,17 @@ impl Reason {
             Self::Changed { stage: instance.stage.clone(), change, origin, upstream }
         };
         changes.into_iter().map(reason).collect()
+    }
+
+    /// Reasons in words, each once: an upstream that gives other bytes through several references is one reason.
+    pub fn in_words(reasons: &[Self]) -> Vec<String> {
+        let mut words: Vec<String> = Vec::with_capacity(reasons.len());
+        for reason in reasons.iter().map(ToString::to_string) {
+            if !words.contains(&reason) {
+                words.push(reason);
+            }
+        }
+        words
     }
 }
 
@@ -112,9 +128,9 @@ impl fmt::Display for Reason {
             }
             Change::Input { name, old, new } => match (name.strip_prefix("file "), upstream, old, new) {
                 (Some(file), ..) => write!(f, "file `{file}` changed")?,
-                (None, Some(upstream), Some(_), Some(_)) => write!(f, "{upstream} gave other bytes ({name})")?,
-                (None, _, None, _) => write!(f, "input {name} is new")?,
-                (None, ..) => write!(f, "input {name} changed")?,
+                (None, Some(upstream), Some(_), Some(_)) => write!(f, "{upstream} gave other bytes")?,
+                (None, Some(upstream), None, _) => write!(f, "{upstream} is new among its inputs")?,
+                (None, ..) => write!(f, "an input is gone")?,
             },
         }
         origin.as_ref().map_or(Ok(()), |origin| write!(f, " at {origin}"))

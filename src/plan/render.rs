@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::{Plan, Standing};
+use super::{Plan, Reason, Standing};
 
 impl Plan<'_> {
     fn count(&self, which: fn(&Standing) -> bool) -> usize {
@@ -23,7 +23,7 @@ impl Plan<'_> {
             let (state, rest) = match standing {
                 Standing::Fresh { key } => ("fresh", json!({ "key": key })),
                 Standing::Stale { key, reasons, forecast, .. } => {
-                    let words: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+                    let words = Reason::in_words(reasons);
                     ("stale", json!({ "key": key, "reasons": reasons, "words": words, "forecast": forecast }))
                 }
                 Standing::Pending { because } => {
@@ -56,7 +56,7 @@ impl fmt::Display for Plan<'_> {
                 Standing::Fresh { .. } => writeln!(f, "  fresh    {name}")?,
                 Standing::Stale { reasons, forecast, .. } => {
                     write!(f, "  stale    {name:width$}")?;
-                    for (n, reason) in reasons.iter().enumerate() {
+                    for (n, reason) in Reason::in_words(reasons).iter().enumerate() {
                         if n == 0 { write!(f, "  {reason}")? } else { write!(f, "\n{indent}{reason}")? }
                     }
                     writeln!(f)?;

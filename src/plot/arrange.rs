@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::data::Trace;
-use super::figure::{Corner, Legend, Panel, Placement, Position, Scale, TopAxis};
+use super::figure::{Corner, Legend, Panel, Placement, Position, Scale};
 use super::font::{Fonts, Weight};
 use super::legend::{self, Entry};
 use super::path::clip_line;
@@ -40,7 +40,6 @@ pub(super) struct Arrangement {
     pub view: View,
     pub x: Ticks,
     pub y: Ticks,
-    pub top: Option<Ticks>,
     pub names: Vec<Name>,
     pub inset: Option<Frame>,
     pub legend: Option<(Frame, Vec<Entry>)>,
@@ -54,11 +53,14 @@ const HEADROOM: [f64; 8] = [0.0, 0.08, 0.16, 0.25, 0.35, 0.5, 0.7, 0.95];
 /// Labels, legend and inset keep this far from the axes.
 const MARGIN: i32 = 300;
 
+/// Half the length of the caps of error bars, about.
+const CAP: i32 = 200;
+
 impl Scene<'_> {
     /// The first arrangement that covers nothing, or the one that covers least.
     pub(super) fn arrange(&self, frame: Frame) -> Arrangement {
         let mut best = self.attempt(frame, self.view);
-        if self.panel.y.range.is_none() {
+        if self.panel.y.high.is_none() {
             for share in HEADROOM {
                 if best.covered == 0 {
                     break;
@@ -74,7 +76,6 @@ impl Scene<'_> {
 
     fn attempt(&self, frame: Frame, view: View) -> Arrangement {
         let (x, y) = (self.across(view.x, self.panel.x.scale, frame), self.down(view.y, frame));
-        let top = self.panel.top.as_ref().and_then(|axis| self.above(axis, view.x, frame));
         let spans = (0..self.panel.marks.len()).filter(|&mark| self.panel.marks[mark].is_span());
         let shaded = spans.filter_map(|mark| self.extent(mark, frame, view)).collect();
         let mut crowd = Crowd { points: self.samples(frame, view), taken: Vec::new(), shaded };
@@ -97,7 +98,7 @@ impl Scene<'_> {
         let legend = self.legend(&mut crowd, room, &homeless);
         covered += legend.as_ref().map_or(0, |legend| legend.2);
         let legend = legend.map(|(place, entries, _)| (place, entries));
-        Arrangement { view, x, y, top, names, inset, legend, covered }
+        Arrangement { view, x, y, names, inset, legend, covered }
     }
 
     fn legend(&self, crowd: &mut Crowd, room: Frame, homeless: &[usize]) -> Option<(Frame, Vec<Entry>, usize)> {
@@ -143,7 +144,6 @@ impl Scene<'_> {
         let (values, axis, span) = match mark.position {
             Position::Horizontal(y) => ([y, y], &self.panel.y, view.y),
             Position::Vertical(x) => ([x, x], &self.panel.x, view.x),
-            Position::Rows(from, to) => ([from, to], &self.panel.y, view.y),
             Position::Columns(from, to) => ([from, to], &self.panel.x, view.x),
         };
         let (low, high) = extent_of_mark(values, axis.scale, mark)?;
@@ -153,9 +153,7 @@ impl Scene<'_> {
         let (low, high) = (low.max(span.low), high.min(span.high));
         let (from, to) = (view.onto(frame, (low, low)), view.onto(frame, (high, high)));
         Some(match mark.position {
-            Position::Horizontal(_) | Position::Rows(..) => {
-                Frame { top: to.1.round() as i32, bottom: from.1.round() as i32, ..frame }
-            }
+            Position::Horizontal(_) => Frame { top: to.1.round() as i32, bottom: from.1.round() as i32, ..frame },
             Position::Vertical(_) | Position::Columns(..) => {
                 Frame { left: from.0.round() as i32, right: to.0.round() as i32, ..frame }
             }
@@ -165,6 +163,7 @@ impl Scene<'_> {
     /// Samples of all that is drawn, on the canvas, dense enough that no box slips between two.
     fn samples(&self, frame: Frame, view: View) -> Vec<(f64, f64)> {
         let mut samples = Vec::new();
+        let cap = f64::from(CAP) / f64::from(frame.width()) * (view.x.high - view.x.low);
         let mut add_line = |points: &[(f64, f64)]| {
             for part in clip_line(points, &view.bounds()) {
                 let part: Vec<_> = part.into_iter().map(|point| view.onto(frame, point)).collect();
@@ -185,6 +184,11 @@ impl Scene<'_> {
                     for (low, high) in [point.error, point.band].into_iter().flatten() {
                         add_line(&[(point.x, low.max(view.y.low)), (point.x, high.min(view.y.high))]);
                     }
+                    if let Some((low, high)) = point.error {
+                        for end in [low, high] {
+                            add_line(&[(point.x - cap, end), (point.x + cap, end)]);
+                        }
+                    }
                 }
             }
         }
@@ -199,8 +203,10 @@ impl Scene<'_> {
                 );
             }
         }
-        let shown = self.traces.iter().flat_map(Trace::points).filter(|point| view.shows(point));
-        samples.extend(shown.map(|point| view.onto(frame, (point.x, point.y))));
+        for (series, trace) in self.panel.series.iter().zip(self.traces) {
+            let shown = trace.points().filter_map(|point| view.place(point, series.at_edge));
+            samples.extend(shown.map(|place| view.onto(frame, place)));
+        }
         thinned(samples)
     }
 
@@ -224,21 +230,6 @@ impl Scene<'_> {
     fn down(&self, span: Span, frame: Frame) -> Ticks {
         let room = (frame.height() / (self.sizes.tick_text * 5 / 2)).clamp(2, 7);
         ticks_on(span, self.panel.y.scale, room.unsigned_abs() as usize)
-    }
-
-    /// Ticks of the upper axis, at positions on the lower axis' scale.
-    fn above(&self, axis: &TopAxis, span: Span, frame: Frame) -> Option<Ticks> {
-        if !(axis.divisor.is_finite() && axis.divisor > 0.0) {
-            return None;
-        }
-        let scale = self.panel.x.scale;
-        let shift = libm::log10(axis.divisor);
-        let there = |x: f64| if scale == Scale::Log { x - shift } else { x / axis.divisor };
-        let back = |x: f64| if scale == Scale::Log { x + shift } else { x * axis.divisor };
-        let mut ticks = self.across(Span { low: there(span.low), high: there(span.high) }, scale, frame);
-        ticks.major.iter_mut().for_each(|tick| tick.0 = back(tick.0));
-        ticks.minor.iter_mut().for_each(|tick| *tick = back(*tick));
-        Some(ticks)
     }
 }
 
@@ -279,8 +270,7 @@ fn beside(position: Position, band: Frame, frame: Frame, (width, height): (i32, 
     let columns = |x: i32| [high + width / 2, low - width / 2].map(|y| (Frame::around((x, y), standing), true));
     match position {
         Position::Vertical(_) => columns(after).into_iter().chain(columns(before)).collect(),
-        Position::Rows(..) if band.height() > height + near => lines(centre.1).into_iter().collect(),
-        Position::Horizontal(_) | Position::Rows(..) => lines(above).into_iter().chain(lines(below)).collect(),
+        Position::Horizontal(_) => lines(above).into_iter().chain(lines(below)).collect(),
         Position::Columns(..) => {
             let mut places = Vec::new();
             if band.width() > width + 2 * near {
@@ -291,9 +281,24 @@ fn beside(position: Position, band: Frame, frame: Frame, (width, height): (i32, 
             if band.width() > height + near {
                 places.extend(columns(centre.0));
             }
-            let outside = band.right + near + width / 2;
-            places.extend([high + height / 2].map(|y| (Frame::around((outside, y), lying), false)));
+            // Beside its shade a name would be taken for that of the other side.
             places
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_named_on_its_shade_or_nowhere() {
+        let frame = Frame { left: 0, top: 0, right: 40_000, bottom: 30_000 };
+        for width in [100, 600, 1_500, 9_000] {
+            let band = Frame { left: 0, right: width, ..frame };
+            let places = beside(Position::Columns(0.0, 5.0), band, frame, (4_800, 525));
+            assert!(places.iter().all(|(place, _)| 0 <= place.left && place.right <= width), "{width}");
+            assert_eq!(places.is_empty(), width < 900, "{width}");
         }
     }
 }

@@ -57,7 +57,9 @@ pub(super) fn traces(panel: &Panel, place: &str, warnings: &mut Vec<Warning>) ->
 fn trace(series: &Series, scales: (Scale, Scale), place: &str, warnings: &mut Vec<Warning>) -> Trace {
     let mut runs: Vec<Vec<Point>> = vec![Vec::new()];
     let (mut not_finite, mut not_positive) = (0, 0);
-    for (i, &(x, y)) in series.points.iter().enumerate() {
+    let reined = |value: f64| if series.at_edge { value.clamp(-LARGEST, LARGEST) } else { value };
+    for (i, point) in series.points.iter().enumerate() {
+        let (x, y) = (reined(point.0), reined(point.1));
         // Which coordinate is at fault does not matter, but that of two faults the worse is counted does.
         let (x, y) = match (scaled(x, scales.0), scaled(y, scales.1)) {
             (Ok(x), Ok(y)) => (x, y),

@@ -107,24 +107,26 @@ pub enum Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = |label: &str| if label.is_empty() { "a nameless one".to_owned() } else { format!("`{label}`") };
+        let points = |count: usize, series: &str| match count {
+            1 => format!("1 point of {} is", named(series)),
+            _ => format!("{count} points of {} are", named(series)),
+        };
         match self {
             Self::NotFinite { place, series, count } => {
-                write!(f, "{place}: {count} points of `{series}` are not finite and are left out")
+                write!(f, "{place}: {} not finite and left out", points(*count, series))
             }
             Self::NotPositive { place, series, count } => {
-                write!(
-                    f,
-                    "{place}: {count} points of `{series}` are not positive and are left out of a logarithmic axis"
-                )
+                write!(f, "{place}: {} not positive and left out of a logarithmic axis", points(*count, series))
             }
             Self::Outside { place, series, count } => {
-                write!(f, "{place}: {count} points of `{series}` lie outside the axes")
+                write!(f, "{place}: {} outside the axes", points(*count, series))
             }
-            Self::Empty { place, series } => write!(f, "{place}: `{series}` has no point to draw"),
+            Self::Empty { place, series } => write!(f, "{place}: {} has no point to draw", named(series)),
             Self::Lengths { place, series, points, spreads } => {
-                write!(f, "{place}: `{series}` has {points} points but {spreads} error bars")
+                write!(f, "{place}: {} has {points} points but {spreads} error bars", named(series))
             }
-            Self::Mark { place, label } => write!(f, "{place}: the mark `{label}` cannot be shown on its axis"),
+            Self::Mark { place, label } => write!(f, "{place}: the mark {} lies outside the axes", named(label)),
             Self::Glyph { character } => write!(f, "the bundled font has no `{character}`"),
         }
     }

@@ -48,8 +48,6 @@ pub struct Panel {
     pub x: Axis,
     /// The vertical axis.
     pub y: Axis,
-    /// The horizontal axis in another unit, along the top.
-    pub top: Option<TopAxis>,
     /// The data, drawn in this order.
     pub series: Vec<Series>,
     /// Lines and shaded spans behind the data.
@@ -76,8 +74,10 @@ pub struct Axis {
     pub unit: Option<String>,
     /// Linear or logarithmic.
     pub scale: Scale,
-    /// The ends of the axis in data units; by default they follow from the data.
-    pub range: Option<(f64, f64)>,
+    /// Its lower end in data units; by default it follows from the data.
+    pub low: Option<f64>,
+    /// Its upper end in data units; by default it follows from the data.
+    pub high: Option<f64>,
 }
 
 impl Axis {
@@ -101,7 +101,7 @@ impl Axis {
     /// The same axis from `low` to `high`, in data units.
     #[must_use]
     pub fn range(mut self, low: f64, high: f64) -> Self {
-        self.range = Some((low, high));
+        (self.low, self.high) = (Some(low), Some(high));
         self
     }
 }
@@ -114,15 +114,6 @@ pub enum Scale {
     Linear,
     /// Equal ratios are equal lengths; only positive values can be shown.
     Log,
-}
-
-/// The horizontal axis in another unit: a position `x` reads `x / divisor` along the top (iterations as epochs).
-#[derive(Clone, Debug, PartialEq)]
-pub struct TopAxis {
-    /// What is measured in that unit.
-    pub label: String,
-    /// How many units of the lower axis make one of the upper; positive and finite.
-    pub divisor: f64,
 }
 
 /// A line or a shaded span that runs across the whole panel, with its name.
@@ -155,7 +146,7 @@ impl Mark {
     }
 
     pub(super) fn is_span(&self) -> bool {
-        matches!(self.position, Position::Columns(..) | Position::Rows(..))
+        matches!(self.position, Position::Columns(..))
     }
 }
 
@@ -168,8 +159,6 @@ pub enum Position {
     Vertical(f64),
     /// A span between two values of x, at full height.
     Columns(f64, f64),
-    /// A span between two values of y, at full width.
-    Rows(f64, f64),
 }
 
 /// A small panel inside another, with axes of its own on white. An inset's own inset is not drawn.

@@ -7,7 +7,7 @@ use super::error::Result;
 use super::figure::{Mark, Panel, Position};
 use super::font::{Fonts, Weight};
 use super::place::Frame;
-use super::theme::{BAR_WIDTH, INK, LINE_WIDTH, MARK_WIDTH, Paint, SHADE, SOFT_INK, Sizes, WHITE};
+use super::theme::{BAR_WIDTH, INK, LINE_WIDTH, MARK_WIDTH, Paint, SHADE, SOFT_INK, Sizes};
 use super::trace::Look;
 
 /// What a line of the legend is about: the number of a series or of a mark.
@@ -48,7 +48,6 @@ pub(super) fn size(panel: &Panel, entries: &[Entry], fonts: &Fonts, sizes: Sizes
 }
 
 pub(super) fn draw(easel: &Easel, panel: &Panel, entries: &[Entry], frame: Frame, sizes: Sizes) -> Result<()> {
-    easel.rectangle(frame, WHITE.fade(0.85))?;
     let (left, right) = (frame.left + EDGE, frame.left + EDGE + SWATCH);
     let mut middle = frame.top + EDGE + line_height(sizes) / 2;
     for &entry in entries {
@@ -97,7 +96,7 @@ fn mark_swatch(easel: &Easel, mark: &Mark, [from, to]: [(i32, i32); 2]) -> Resul
             let middle = frame.centre().0;
             easel.line(&[(middle, frame.top), (middle, frame.bottom)], mark_pen(mark))
         }
-        Position::Columns(..) | Position::Rows(..) => easel.rectangle(frame, mark_shade(mark)),
+        Position::Columns(..) => easel.rectangle(frame, mark_shade(mark)),
     }
 }
 

@@ -11,7 +11,7 @@
 //! In reading order: `figure` and `series` (what is to be drawn), `theme` (how it looks), `data` (what of it can be
 //! drawn), `view` and `ticks` (axes), `arrange` and `place` (where labels, legend and inset go), `render`, `panel`,
 //! `trace` and `legend` (the drawing), `easel` (the few strokes they need, over plotters), `path` (clipping and dashes),
-//! `canvas` (the recording backend), `font`, `svg`, `png` with `raster`, and beside all that `table` (columns as CSV).
+//! `canvas` (the recording backend), `font`, `svg`, `png` with `raster`, and beside all that `table` (columns as CSV) and `error`.
 
 mod arrange;
 mod canvas;
@@ -39,7 +39,7 @@ mod view;
 
 pub use canvas::Picture;
 pub use error::{Error, Result, Warning};
-pub use figure::{Axis, Corner, Figure, Inset, Legend, Mark, Panel, Placement, Position, Scale, TopAxis};
+pub use figure::{Axis, Corner, Figure, Inset, Legend, Mark, Panel, Placement, Position, Scale};
 pub use figure::{DOUBLE_COLUMN_MM, SINGLE_COLUMN_MM};
 pub use series::{Color, Marker, Series, Style};
 pub use table::{Cell, Column, Table};

@@ -65,6 +65,33 @@ fn em(size: i32, share: f64) -> i32 {
     (f64::from(size) * share).round() as i32
 }
 
+/// Stubs of lines shorter than this, between a box and the end of the axes, are painted over.
+const STUB: i32 = 1500;
+
+/// The white ground of a box: where next to no room is left between it and an end of the axes it goes on to there, so that no stub of a
+/// line stands beside it.
+fn white_ground(place: Frame, frame: Frame) -> Frame {
+    let near = |gap: i32| (0..STUB).contains(&gap);
+    Frame {
+        left: if near(place.left - frame.left) { frame.left + AXIS_WIDTH } else { place.left },
+        right: if near(frame.right - place.right) { frame.right } else { place.right },
+        ..place
+    }
+}
+
+/// The same ground, up to a box beside it that is near.
+fn joined(ground: Frame, beside: Option<Frame>) -> Frame {
+    let Some(beside) = beside.filter(|beside| beside.top < ground.bottom && ground.top < beside.bottom) else {
+        return ground;
+    };
+    let near = |gap: i32| (0..STUB).contains(&gap);
+    Frame {
+        left: if near(ground.left - beside.right) { beside.right } else { ground.left },
+        right: if near(beside.left - ground.right) { beside.left } else { ground.right },
+        ..ground
+    }
+}
+
 /// A label with its unit and the power of ten that the ticks left out.
 fn axis_words(label: &str, unit: Option<&str>, exponent: i32) -> String {
     let power = (exponent != 0).then(|| format!("×10{}", superscript(exponent)));
@@ -124,14 +151,10 @@ impl<'a> Prepared<'a> {
             let beyond = (1.0 - arranged.view.x.fraction(*at)) * f64::from(frame.width());
             self.fonts.width(text, sizes.tick_text, Weight::Regular) / 2 - beyond.round() as i32
         });
-        let above = arranged
-            .top
-            .as_ref()
-            .map_or(em(sizes.tick_text, CAPITAL / 2.0), |_| outside + em(sizes.tick_text, CAPITAL) + label(1));
         Margins {
             left: outside + self.tick_labels_width(&arranged.y) + label(y_lines),
             right: half_last.max(sizes.minor_tick),
-            top: above,
+            top: em(sizes.tick_text, CAPITAL / 2.0),
             bottom: outside + em(sizes.tick_text, CAPITAL) + label(x_lines),
         }
     }
@@ -158,16 +181,20 @@ impl<'a> Prepared<'a> {
         self.axes(easel, frame, arranged)?;
         self.names(easel, arranged)?;
         if let (Some(inset), Some(outer)) = (&self.inset, arranged.inset) {
+            easel.rectangle(white_ground(outer, frame), WHITE)?;
             inset.draw_inset(easel, outer)?;
         }
         match &arranged.legend {
-            Some((place, entries)) => legend::draw(easel, self.panel, entries, *place, self.sizes),
+            Some((place, entries)) => {
+                let ground = joined(white_ground(*place, frame), arranged.inset);
+                easel.rectangle(ground, WHITE.fade(0.85))?;
+                legend::draw(easel, self.panel, entries, *place, self.sizes)
+            }
             None => Ok(()),
         }
     }
 
     fn draw_inset(&self, easel: &Easel, outer: Frame) -> Result<()> {
-        easel.rectangle(outer, WHITE)?;
         let mut frame = outer;
         for _ in 0..2 {
             let arranged = self.scene().arrange(frame);
@@ -219,12 +246,7 @@ impl<'a> Prepared<'a> {
         easel.line(&[(frame.left - half, frame.bottom), (frame.right, frame.bottom)], pen)?;
         easel.line(&[(frame.left, frame.top), (frame.left, frame.bottom + half)], pen)?;
         self.lower_axis(easel, frame, arranged)?;
-        self.left_axis(easel, frame, arranged)?;
-        if let Some(ticks) = &arranged.top {
-            easel.line(&[(frame.left - half, frame.top), (frame.right, frame.top)], pen)?;
-            self.upper_axis(easel, frame, arranged, ticks)?;
-        }
-        Ok(())
+        self.left_axis(easel, frame, arranged)
     }
 
     fn lower_axis(&self, easel: &Easel, frame: Frame, arranged: &Arrangement) -> Result<()> {
@@ -247,25 +269,6 @@ impl<'a> Prepared<'a> {
             y += self.line_height();
         }
         Ok(())
-    }
-
-    fn upper_axis(&self, easel: &Easel, frame: Frame, arranged: &Arrangement, ticks: &Ticks) -> Result<()> {
-        let sizes = self.sizes;
-        let pen = Pen::solid(INK, AXIS_WIDTH);
-        let labels = frame.top - sizes.tick - sizes.tick_gap;
-        for (at, label) in &ticks.major {
-            let x = tick_at(frame, arranged, (Some(*at), None)).0;
-            easel.line(&[(x, frame.top), (x, frame.top - sizes.tick)], pen)?;
-            easel.text(label, (x, labels), Lettering::new(sizes.tick_text, INK, HPos::Center, VPos::Bottom))?;
-        }
-        for at in &ticks.minor {
-            let x = tick_at(frame, arranged, (Some(*at), None)).0;
-            easel.line(&[(x, frame.top), (x, frame.top - sizes.minor_tick)], pen)?;
-        }
-        let words =
-            self.panel.top.as_ref().map_or_else(String::new, |top| axis_words(&top.label, None, ticks.exponent));
-        let y = labels - em(sizes.tick_text, CAPITAL) - sizes.label_gap;
-        easel.text(&words, (frame.centre().0, y), Lettering::new(sizes.label_text, INK, HPos::Center, VPos::Bottom))
     }
 
     fn left_axis(&self, easel: &Easel, frame: Frame, arranged: &Arrangement) -> Result<()> {

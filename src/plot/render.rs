@@ -54,8 +54,15 @@ impl Figure {
         sheet.draw(&easel, &panels)?;
         drop(easel);
         warnings.extend(lacking.into_iter().map(|character| Warning::Glyph { character }));
-        let title = self.title.clone().or_else(|| self.panels[0].title.clone()).unwrap_or_default();
+        let title = self.title.clone().unwrap_or_else(|| self.in_words());
         Ok(Picture { width_mm: self.width_mm, height_mm: sheet.height_mm, title, shapes, warnings })
+    }
+
+    /// What is shown, for a figure without a title: `Tr H against epoch: MLP 64–64–10; ConvNet 8–8–16–16`.
+    fn in_words(&self) -> String {
+        let axes = format!("{} against {}", self.panels[0].y.label, self.panels[0].x.label);
+        let titles: Vec<&str> = self.panels.iter().filter_map(|panel| panel.title.as_deref()).collect();
+        if titles.is_empty() { axes } else { format!("{axes}: {}", titles.join("; ")) }
     }
 
     /// The figure as SVG; [`Figure::draw`] says what had to be left out.

@@ -17,6 +17,8 @@ pub struct Series {
     pub color: Color,
     /// The shape of its points; by default each series has another.
     pub marker: Option<Marker>,
+    /// Whether points beyond the ends of the axes are drawn at those ends. Such a series stretches no axis.
+    pub at_edge: bool,
     /// Whether points are drawn as rings.
     pub hollow: bool,
     /// Whether lines are dashed.
@@ -39,6 +41,7 @@ impl Series {
             band: None,
             color: Color::Auto,
             marker: None,
+            at_edge: false,
             hollow: false,
             dashed: false,
             opacity: 1.0,
@@ -117,11 +120,22 @@ pub enum Marker {
     Diamond,
     /// A triangle that points down.
     Nabla,
+    /// Two strokes that cross.
+    Cross,
 }
 
 impl Marker {
+    /// The shape of this name (`"square"`), if there is one.
+    pub fn named(name: &str) -> Option<Self> {
+        let named = Self::NAMES.iter().position(|known| *known == name)?;
+        Some([Self::Circle, Self::Square, Self::Triangle, Self::Diamond, Self::Nabla, Self::Cross][named])
+    }
+
+    /// The names of the shapes.
+    pub const NAMES: [&str; 6] = ["circle", "square", "triangle", "diamond", "nabla", "cross"];
+
     /// The shape of the series number `index`, counted from 0.
-    pub(super) fn of(index: usize) -> Self {
+    pub fn of(index: usize) -> Self {
         [Self::Circle, Self::Square, Self::Triangle, Self::Diamond, Self::Nabla][index % 5]
     }
 }

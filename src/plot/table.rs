@@ -19,10 +19,12 @@ pub enum Error {
         expected: usize,
     },
     /// There is no such column.
-    #[error("there is no column `{name}`")]
+    #[error("there is no column `{name}`; {instead}")]
     NoColumn {
         /// The name that was asked for.
         name: String,
+        /// The column that was meant, or all that there are.
+        instead: String,
     },
     /// A cell that was to be a number is none.
     #[error("row {row} of column `{column}` is not a number")]
@@ -64,7 +66,8 @@ impl Column {
         self
     }
 
-    fn header(&self) -> String {
+    /// Its name, with its unit in parentheses.
+    pub fn header(&self) -> String {
         match &self.unit {
             Some(unit) => format!("{} ({unit})", self.name),
             None => self.name.clone(),
@@ -126,14 +129,33 @@ impl Table {
         Self { columns, rows: Vec::new() }
     }
 
+    /// The place of the column `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoColumn`].
+    pub fn column(&self, name: &str) -> Result<usize, Error> {
+        let place = self.columns.iter().position(|column| column.name == name);
+        place.ok_or_else(|| Error::NoColumn { name: name.to_owned(), instead: self.instead_of(name) })
+    }
+
+    /// The column that was meant by a name, if one is near, else all of them.
+    fn instead_of(&self, name: &str) -> String {
+        let names = self.columns.iter().map(|column| column.name.as_str());
+        let far = |known: &str| strsim::damerau_levenshtein(name, known);
+        match names.clone().min_by_key(|known| far(known)).filter(|known| far(known) <= name.len().max(3) / 3) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}", names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+        }
+    }
+
     /// The values of the column `name`, in its unit; an empty cell is NaN.
     ///
     /// # Errors
     ///
     /// [`Error::NoColumn`], [`Error::NotNumber`] for words, [`Error::Ragged`].
     pub fn numbers(&self, name: &str) -> Result<Vec<f64>, Error> {
-        let column = self.columns.iter().position(|column| column.name == name);
-        let column = column.ok_or_else(|| Error::NoColumn { name: name.to_owned() })?;
+        let column = self.column(name)?;
         self.check()?;
         let number = |(row, cells): (usize, &Vec<Cell>)| match cells[column] {
             Cell::Number(value) => Ok(value),
@@ -343,6 +365,8 @@ mod tests {
     #[test]
     fn words_are_no_numbers() {
         assert_eq!(sample().numbers("Tr(H)"), Err(Error::NotNumber { row: 1, column: "Tr(H)".into() }));
-        assert_eq!(sample().numbers("loss"), Err(Error::NoColumn { name: "loss".into() }));
+        let no_column = |name: &str| sample().numbers(name).expect_err("there is none").to_string();
+        assert_eq!(no_column("epohc"), "there is no column `epohc`; did you mean `epoch`?");
+        assert_eq!(no_column("loss"), "there is no column `loss`; there are `epoch`, `time, wall`, `Tr(H)`");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Two panels as in the study: a loss on segments over six decades with its threshold, epochs along the top and raw
+/// Two panels as in the study: a loss on segments over six decades with its threshold, and raw
 /// losses in the inset; a trace with error bars, a control arm, and the early phase shaded.
 fn sample() -> Figure {
     let noise = |i: i32, seed: i32| f64::from((i * 7919 + seed * 104_729) % 1009) / 1009.0;
@@ -27,7 +27,6 @@ fn sample() -> Figure {
     };
     let first = Panel {
         title: Some("MLP 64–64–10".to_owned()),
-        top: Some(TopAxis { label: "epoch".to_owned(), divisor: 45.0 }),
         marks: vec![Mark::horizontal(0.01, "threshold")],
         inset: Some(Inset::new(Panel { title: None, ..losses("") })),
         ..Panel::new(
@@ -145,6 +144,44 @@ fn pathological_data_are_drawn_without_a_panic() {
             assert!(figure.to_png(50).is_ok(), "{points:?}");
         }
     }
+}
+
+#[test]
+fn a_series_at_the_edge_stretches_no_axis_and_is_drawn_all_the_same() {
+    let far = vec![(1.0, 50.0), (2.0, f64::INFINITY)];
+    let crosses = Series { at_edge: true, marker: Some(Marker::Cross), ..Series::points("far", far) };
+    let near = Series::points("near", vec![(1.0, 1.0), (2.0, 2.0)]);
+    let alone = Figure::new(vec![Panel::new(Axis::linear("x"), Axis::linear("y"), vec![near.clone()])]);
+    let both = Figure::new(vec![Panel::new(Axis::linear("x"), Axis::linear("y"), vec![near, crosses])]);
+    let (alone, both) = (alone.draw().expect("it can be drawn"), both.draw().expect("it can be drawn"));
+    assert_eq!(both.warnings, Vec::new());
+    let crosses = |picture: &Picture| {
+        let corners =
+            |shape: &canvas::Shape| matches!(shape, canvas::Shape::Polygon { points, .. } if points.len() == 12);
+        picture.shapes.iter().filter(|shape| corners(shape)).count()
+    };
+    // Two in the panel and one in the legend.
+    assert_eq!((crosses(&alone), crosses(&both)), (0, 3));
+    assert!(!both.to_svg().contains(r#"aria-label="50""#) && both.to_svg().contains(r#"aria-label="2.0""#));
+}
+
+#[test]
+fn an_axis_with_one_end_given_finds_the_other() {
+    let axis = Axis { low: Some(0.0), ..Axis::linear("y") };
+    let picture = panel_of(Axis::linear("x"), axis, vec![(0.0, 30.0), (1.0, 40.0)]).draw().expect("it can be drawn");
+    assert_eq!(picture.warnings, Vec::new());
+    assert!(picture.to_svg().contains(r#"aria-label="0""#));
+    let beyond = Axis { low: Some(50.0), ..Axis::linear("y") };
+    let picture = panel_of(Axis::linear("x"), beyond, vec![(0.0, 30.0), (1.0, 40.0)]).draw().expect("it can be drawn");
+    assert_eq!(picture.warnings, vec![Warning::Outside { place: "panel 1".into(), series: "s".into(), count: 2 }]);
+}
+
+#[test]
+fn a_line_beyond_its_axis_is_warned_of() {
+    let mut figure = panel_of(Axis::linear("x"), Axis::linear("y").range(0.0, 1.0), vec![(0.0, 0.5), (1.0, 0.6)]);
+    figure.panels[0].marks = vec![Mark::horizontal(2.0, "threshold")];
+    let expected = Warning::Mark { place: "panel 1".into(), label: "threshold".into() };
+    assert_eq!(figure.draw().expect("the data can be drawn").warnings, vec![expected]);
 }
 
 #[test]

@@ -67,4 +67,4 @@ pub(super) const PANEL: Sizes =
     Sizes { tick_text: 720, label_text: 820, tick: 300, minor_tick: 170, tick_gap: 170, label_gap: 330, strength: 100 };
 
 pub(super) const INSET: Sizes =
-    Sizes { tick_text: 600, label_text: 620, tick: 200, minor_tick: 110, tick_gap: 120, label_gap: 120, strength: 75 };
+    Sizes { tick_text: 600, label_text: 620, tick: 200, minor_tick: 110, tick_gap: 120, label_gap: 260, strength: 75 };

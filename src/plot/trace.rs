@@ -19,6 +19,7 @@ pub(super) struct Look {
     pub marker: Marker,
     pub radius: i32,
     pub hollow: bool,
+    at_edge: bool,
 }
 
 impl Look {
@@ -37,7 +38,15 @@ impl Look {
         let width = asked.filter(|_| !series.style.has_points()).unwrap_or(strong(LINE_WIDTH));
         let pen = Pen { paint, width, dashed: series.dashed };
         let marker = series.marker.unwrap_or(Marker::of(index));
-        Self { style: series.style, paint, pen, marker, radius: diameter / 2, hollow: series.hollow }
+        Self {
+            style: series.style,
+            paint,
+            pen,
+            marker,
+            radius: diameter / 2,
+            hollow: series.hollow,
+            at_edge: series.at_edge,
+        }
     }
 
     /// A point: shapes have about the same area.
@@ -57,11 +66,28 @@ impl Look {
             Marker::Triangle => &[(0.0, -1.3), (1.16, 0.72), (-1.16, 0.72)],
             Marker::Diamond => &[(0.0, -1.26), (1.26, 0.0), (0.0, 1.26), (-1.26, 0.0)],
             Marker::Nabla => &[(0.0, 1.3), (1.16, -0.72), (-1.16, -0.72)],
+            Marker::Cross => &CROSS,
         };
         let corner = |&(x, y): &(f64, f64)| (at.0 + (x * radius).round() as i32, at.1 + (y * radius).round() as i32);
         easel.polygon(corners.iter().map(corner).collect(), paint)
     }
 }
+
+/// Two bars from corner to corner, as one outline.
+const CROSS: [(f64, f64); 12] = [
+    (0.0, -0.36),
+    (0.84, -1.2),
+    (1.2, -0.84),
+    (0.36, 0.0),
+    (1.2, 0.84),
+    (0.84, 1.2),
+    (0.0, 0.36),
+    (-0.84, 1.2),
+    (-1.2, 0.84),
+    (-0.36, 0.0),
+    (-1.2, -0.84),
+    (-0.84, -1.2),
+];
 
 /// Where a series is drawn.
 pub(super) struct Ground<'a, 'b> {
@@ -133,8 +159,9 @@ impl Ground<'_, '_> {
     /// Points; of opaque ones that cover each other to a fifth of a typographic point, one is drawn.
     pub(super) fn points(&self, trace: &Trace, look: &Look) -> Result<()> {
         let mut drawn = BTreeSet::new();
-        for point in trace.points().filter(|point| self.view.shows(point)) {
-            let at = self.at((point.x, point.y));
+        let shown = |point: &Point| self.view.place(point, look.at_edge);
+        for place in trace.points().filter_map(shown) {
+            let at = self.at(place);
             if look.paint.alpha < 1.0 || drawn.insert((at.0 / (POINT / 5), at.1 / (POINT / 5))) {
                 look.point(self.easel, at)?;
             }

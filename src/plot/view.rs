@@ -37,7 +37,8 @@ pub(super) struct View {
 impl View {
     /// What `panel` asks for, or else room for all of its data, error bars and marked lines.
     pub(super) fn of(panel: &Panel, traces: &[Trace], place: &str, warnings: &mut Vec<Warning>) -> Result<Self> {
-        let points = || traces.iter().flat_map(Trace::points);
+        let stretching = || panel.series.iter().zip(traces).filter(|(series, _)| !series.at_edge);
+        let points = || stretching().flat_map(|(_, trace)| trace.points());
         let mut xs: Vec<f64> = points().map(|point| point.x).collect();
         let mut ys: Vec<f64> = points().flat_map(heights).filter(|end| end.is_finite()).collect();
         for mark in &panel.marks {
@@ -45,7 +46,6 @@ impl View {
                 Position::Horizontal(y) => (&panel.y, [y; 2], &mut ys),
                 Position::Vertical(x) => (&panel.x, [x; 2], &mut xs),
                 Position::Columns(from, to) => (&panel.x, [from, to], &mut Vec::new()),
-                Position::Rows(from, to) => (&panel.y, [from, to], &mut Vec::new()),
             };
             if extent_of_mark(values, axis.scale, mark).is_some() {
                 reached.extend(values.iter().filter_map(|&value| scaled(value, axis.scale).ok()));
@@ -54,17 +54,40 @@ impl View {
             }
         }
         let view = Self { x: span(&panel.x, &xs)?, y: span(&panel.y, &ys)? };
-        for (series, trace) in panel.series.iter().zip(traces) {
+        for (series, trace) in stretching() {
             let count = trace.points().filter(|point| !view.shows(point)).count();
             if count > 0 {
                 warnings.push(Warning::Outside { place: place.to_owned(), series: series.label.clone(), count });
             }
         }
+        for mark in panel.marks.iter().filter(|mark| !view.reaches(mark.position, panel)) {
+            warnings.push(Warning::Mark { place: place.to_owned(), label: mark.label.clone() });
+        }
         Ok(view)
+    }
+
+    /// Whether a line lies between the ends of its axis; one that its axis' scale cannot show was warned of before.
+    fn reaches(&self, position: Position, panel: &Panel) -> bool {
+        let within = |value, axis: &Axis, span: Span| scaled(value, axis.scale).map_or(true, |at| span.contains(at));
+        match position {
+            Position::Horizontal(y) => within(y, &panel.y, self.y),
+            Position::Vertical(x) => within(x, &panel.x, self.x),
+            Position::Columns(..) => true,
+        }
     }
 
     pub(super) fn shows(&self, point: &Point) -> bool {
         self.x.contains(point.x) && self.y.contains(point.y)
+    }
+
+    /// Where a point is drawn, if it is: at its place, or at the end of the axis that it lies beyond.
+    pub(super) fn place(&self, point: &Point, at_edge: bool) -> Option<(f64, f64)> {
+        if at_edge {
+            let clamp = |value: f64, span: Span| value.clamp(span.low, span.high);
+            Some((clamp(point.x, self.x), clamp(point.y, self.y)))
+        } else {
+            self.shows(point).then_some((point.x, point.y))
+        }
     }
 
     /// The same view with `share` of its height added above.
@@ -102,27 +125,37 @@ fn heights(point: &Point) -> impl Iterator<Item = f64> {
 }
 
 fn span(axis: &Axis, values: &[f64]) -> Result<Span> {
-    if let Some((low, high)) = axis.range {
-        return match (scaled(low, axis.scale), scaled(high, axis.scale)) {
-            (Ok(start), Ok(end)) if start < end && !nearly_equal(start, end) => Ok(Span { low: start, high: end }),
-            _ => Err(Error::Range { axis: axis.label.clone(), low, high }),
-        };
+    let found = span_of(axis.scale, values);
+    let end = |given: Option<f64>, found: f64| given.map_or(Ok(found), |given| scaled(given, axis.scale));
+    match (end(axis.low, found.low), end(axis.high, found.high)) {
+        // One end is given and all data lie beyond it.
+        (Ok(low), Ok(_)) if axis.high.is_none() && low >= found.high => Ok(Span { low, high: low + 1.0 }),
+        (Ok(_), Ok(high)) if axis.low.is_none() && high <= found.low => Ok(Span { low: high - 1.0, high }),
+        (Ok(low), Ok(high)) if low < high && !nearly_equal(low, high) => Ok(Span { low, high }),
+        _ => {
+            let (low, high) = (axis.low.unwrap_or(found.low), axis.high.unwrap_or(found.high));
+            Err(Error::Range { axis: axis.label.clone(), low, high })
+        }
     }
+}
+
+/// The ends that follow from the data, on the axis' scale.
+fn span_of(scale: Scale, values: &[f64]) -> Span {
     if values.is_empty() {
-        return Ok(Span { low: 0.0, high: 1.0 });
+        return Span { low: 0.0, high: 1.0 };
     }
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if nearly_equal(low, high) {
-        let room = match axis.scale {
+        let room = match scale {
             Scale::Log => 0.5,
             Scale::Linear if low == 0.0 => 1.0,
             Scale::Linear => low.abs().max(1e-100) / 2.0,
         };
-        return Ok(Span { low: low - room, high: high + room });
+        return Span { low: low - room, high: high + room };
     }
     let room = PADDING * (high - low);
-    Ok(Span { low: low - room, high: high + room })
+    Span { low: low - room, high: high + room }
 }
 
 /// Values that would not leave a hundred floats between two ticks.

@@ -1,30 +1,29 @@
 //! Words for people at a terminal: a bar per running stage, an overall line below, messages above.
 //!
-//! Each bar is one line that holds the most important first and is cut at the terminal's edge, so that nothing wraps. Events
+//! Each bar is one line that holds the most important first and is cut before the terminal's edge, so that nothing wraps. Events
 //! only note what happened; a thread of its own redraws, so that times go on while nothing happens and a flood of events
 //! costs little.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use super::narrator::{Manner, Narrator};
-use super::pace::Pace;
 use super::paint::{Paint, Tone};
+use super::row::{self, Row};
+use super::terminal::{FREE, Resting, Stderr};
 use super::words;
 use crate::event::{Event, Sink};
 
 /// Between two drawings of bars.
 const REDRAW: Duration = Duration::from_millis(200);
 
-/// Cells of a bar.
-const CELLS: usize = 24;
-
-/// Names are padded to the longest that runs, so that columns line up, and cut beyond this.
-const NAME_WIDTH: usize = 32;
+/// At most so many drawings a second.
+const DRAWINGS_A_SECOND: u8 = 20;
 
 /// Draws on a terminal until the run is over, or until it is dropped; either clears the bars and leaves the messages.
 pub struct Live {
@@ -40,9 +39,10 @@ struct Shared {
 /// What is on the screen.
 struct Scene {
     multi: MultiProgress,
+    terminal: Resting,
     style: ProgressStyle,
     overall: ProgressBar,
-    running: BTreeMap<String, Row>,
+    running: BTreeMap<String, (ProgressBar, Row)>,
     narrator: Narrator,
     paint: Paint,
     since: Instant,
@@ -51,33 +51,26 @@ struct Scene {
     is_over: bool,
 }
 
-/// A running stage.
-struct Row {
-    bar: ProgressBar,
-    since: f64,
-    done: u64,
-    total: Option<u64>,
-    unit: String,
-    pace: Pace,
-}
-
 impl Live {
-    /// Draws on standard error, which must be a terminal: elsewhere nothing at all is written.
+    /// Draws on standard error, which must be a terminal.
     pub fn stderr(manner: Manner) -> Self {
-        Self::on(ProgressDrawTarget::stderr(), manner)
+        Self::on(Arc::new(Stderr::default()), manner)
     }
 
-    /// Draws on any target of indicatif's.
+    /// Draws on any terminal.
     ///
     /// # Panics
     ///
     /// If the system can start no thread.
-    pub fn on(target: ProgressDrawTarget, manner: Manner) -> Self {
+    pub fn on(terminal: Arc<dyn TermLike>, manner: Manner) -> Self {
+        let terminal = Resting { on: terminal, bars: Arc::default() };
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), DRAWINGS_A_SECOND);
         let multi = MultiProgress::with_draw_target(target);
-        let style = ProgressStyle::with_template("{wide_msg}").expect("the template is a constant");
+        let style = ProgressStyle::with_template("{msg}").expect("the template is a constant");
         let overall = multi.add(ProgressBar::new(0).with_style(style.clone()));
         let scene = Scene {
             multi,
+            terminal,
             style,
             overall,
             running: BTreeMap::new(),
@@ -105,8 +98,9 @@ impl Live {
             let _ = painter.join();
         }
         let mut scene = self.shared.lock();
-        for row in std::mem::take(&mut scene.running).into_values() {
-            row.bar.finish_and_clear();
+        scene.terminal.bars.store(false, Ordering::Relaxed);
+        for (bar, _) in std::mem::take(&mut scene.running).into_values() {
+            bar.finish_and_clear();
         }
         scene.overall.finish_and_clear();
         let _ = scene.multi.clear();
@@ -150,14 +144,14 @@ impl Scene {
             Event::RunStarted { stages, .. } => self.wanted = *stages,
             Event::StageStarted { stage, .. } => self.begin(stage, now),
             Event::StageProgress { stage, done, total, unit } => {
-                if let Some(row) = self.running.get_mut(stage) {
+                if let Some((_, row)) = self.running.get_mut(stage) {
                     (row.done, row.total) = (*done, *total);
                     row.unit.clone_from(unit);
                     row.pace.note(now, *done);
                 }
             }
             Event::ActionStarted { stage, .. } => {
-                if let Some(row) = self.running.get_mut(stage) {
+                if let Some((_, row)) = self.running.get_mut(stage) {
                     row.pace.begin(now);
                 }
             }
@@ -178,77 +172,38 @@ impl Scene {
         }
         let bar = ProgressBar::new(0).with_style(self.style.clone());
         let bar = self.multi.insert_before(&self.overall, bar);
-        let row = Row { bar, since: now, done: 0, total: None, unit: String::new(), pace: Pace::default() };
-        self.running.insert(stage.to_owned(), row);
+        self.running.insert(stage.to_owned(), (bar, Row::new(now)));
         self.redraw();
     }
 
     fn end(&mut self, stage: &str) {
         self.through += 1;
-        if let Some(row) = self.running.remove(stage) {
-            row.bar.finish_and_clear();
-            self.multi.remove(&row.bar);
+        if let Some((bar, _)) = self.running.remove(stage) {
+            bar.finish_and_clear();
+            self.multi.remove(&bar);
         }
     }
 
     fn redraw(&self) {
         let now = self.since.elapsed().as_secs_f64();
-        let width = self.running.keys().map(|name| name.chars().count()).max().unwrap_or(0).min(NAME_WIDTH);
-        for (name, row) in &self.running {
-            row.bar.set_message(row.line(name, width, now, self.paint));
+        let room = usize::from(self.terminal.width()).saturating_sub(FREE).max(1);
+        let rows: Vec<(&str, &Row)> = self.running.iter().map(|(name, (_, row))| (name.as_str(), row)).collect();
+        let lines = row::lines(&rows, now, (room, self.paint));
+        for ((bar, _), line) in self.running.values().zip(lines) {
+            bar.set_message(line);
         }
         if self.wanted > 0 {
-            self.overall.set_message(self.overall_line(now));
+            // From now on the overall line is the last one on the screen.
+            self.terminal.bars.store(true, Ordering::Relaxed);
+            let line = row::cut(&self.overall_line(now), room);
+            self.overall.set_message(self.paint.paint(Tone::Quiet, &line));
         }
     }
 
     fn overall_line(&self, now: f64) -> String {
         let stages = words::count(self.wanted as u64, "stage");
-        let line =
-            format!("{} of {stages} through, {} running  {}", self.through, self.running.len(), words::about(now));
-        self.paint.paint(Tone::Quiet, &line)
+        format!("{} of {stages} through, {} running  {}", self.through, self.running.len(), words::about(now))
     }
-}
-
-impl Row {
-    /// `train[model=mlp]  34/150 epochs  50 s left  2.3/s  ━━━━━╸`: what matters least is last, where a terminal's edge cuts.
-    fn line(&self, name: &str, width: usize, now: f64, paint: Paint) -> String {
-        let name = match name.char_indices().nth(NAME_WIDTH) {
-            Some(_) => name.chars().take(NAME_WIDTH - 1).chain(['…']).collect(),
-            None => name.to_owned(),
-        };
-        let mut columns = vec![format!("{name:width$}")];
-        match self.total {
-            _ if self.unit.is_empty() => {}
-            Some(total) => {
-                let digits = total.to_string().len();
-                columns.push(format!("{:>digits$}/{total} {}", self.done, self.unit));
-            }
-            None => columns.push(format!("{} {}", self.done, self.unit)),
-        }
-        match self.total.and_then(|total| self.pace.left(now, total)) {
-            Some(left) => columns.push(format!("{:>11} left", words::about(left))),
-            None => columns.push(format!("{:>11}     ", words::about(now - self.since))),
-        }
-        columns.extend(self.pace.rate(now).map(|rate| match rate {
-            1.0.. => format!("{rate:.1}/s"),
-            _ => format!("{} each", words::seconds(1.0 / rate)),
-        }));
-        columns.extend(self.total.map(|total| paint.paint(Tone::Busy, &cells(self.done, total))));
-        columns.join("  ").trim_end().to_owned()
-    }
-}
-
-/// A bar of [`CELLS`] cells, drawn to half a cell.
-fn cells(done: u64, total: u64) -> String {
-    let share = if total == 0 { 0.0 } else { (done as f64 / total as f64).min(1.0) };
-    let halves = (share * (2 * CELLS) as f64) as usize;
-    let mut bar = "━".repeat(halves / 2);
-    if halves % 2 == 1 {
-        bar.push('╸');
-    }
-    let drawn = bar.chars().count();
-    bar + &"·".repeat(CELLS - drawn)
 }
 
 #[cfg(test)]
@@ -261,7 +216,7 @@ mod tests {
     }
 
     fn in_colour(screen: &Screen, colour: bool) -> Live {
-        Live::on(ProgressDrawTarget::term_like(Box::new(screen.clone())), Manner { colour, verbose: false })
+        Live::on(Arc::new(screen.clone()), Manner { colour, verbose: false })
     }
 
     /// What is on the screen, less how long it has taken.
@@ -290,7 +245,7 @@ mod tests {
         insta::assert_snapshot!(timeless(&screen), @r"
             study  fig3, profile small: 2 stages
           warning  look here
-        train[model=a-model-with-a-long…   34/150 epochs
+        train[model=a-model-with-a-long…  34/150 epo
         0 of 2 stages through, 1
         ");
         live.emit(Event::StageFailed { stage: NAME.into(), message: "no".into() });
@@ -309,6 +264,22 @@ mod tests {
          failed  train[model=a-model-with-a-long-name]
                  no
         ");
+    }
+
+    #[test]
+    fn what_ctrl_c_writes_beside_a_bar_wraps_nothing() {
+        for width in [20, 50, 80] {
+            let screen = Screen::new(width);
+            let live = in_colour(&screen, true);
+            play(&live);
+            let bars = screen.text();
+            let bars = bars.lines().filter(|line| line.contains("train[") || line.contains("0 of 2"));
+            assert!(bars.clone().count() == 2 && bars.clone().all(|bar| bar.chars().count() + 4 <= width), "{width}");
+            // As the terminal writes it, wherever the cursor is.
+            screen.write_str("^C^C").unwrap();
+            live.finish();
+            assert!(!screen.text().contains("0 of 2") && !screen.text().contains("train["), "{}", screen.text());
+        }
     }
 
     #[test]
@@ -339,35 +310,5 @@ mod tests {
         warning  look here
         warning  late
         ");
-    }
-
-    #[test]
-    fn a_row_tells_the_time_left_once_it_means_something() {
-        let mut row = Row {
-            bar: ProgressBar::hidden(),
-            since: 0.0,
-            done: 0,
-            total: Some(150),
-            unit: "epochs".into(),
-            pace: Pace::default(),
-        };
-        let plain = Paint { is_on: false };
-        row.pace.begin(0.0);
-        insta::assert_snapshot!(row.line("train", 8, 1.0, plain), @"train       0/150 epochs          1 s       ························");
-        for unit in 1..=30 {
-            row.done = unit;
-            row.pace.note(unit as f64 / 3.0, unit);
-        }
-        insta::assert_snapshot!(row.line("train", 8, 10.0, plain), @"train      30/150 epochs         40 s left  3.0/s  ━━━━╸···················");
-        row.total = None;
-        insta::assert_snapshot!(row.line("train", 8, 10.0, plain), @"train     30 epochs         10 s       3.0/s");
-    }
-
-    #[test]
-    fn a_bar_has_always_as_many_cells() {
-        for (done, total) in [(0, 0), (0, 7), (1, 7), (3, 7), (7, 7), (9, 7)] {
-            assert_eq!(cells(done, total).chars().count(), CELLS, "{done} of {total}");
-        }
-        assert!(!cells(6, 7).ends_with('━') && cells(7, 7).ends_with('━'));
     }
 }

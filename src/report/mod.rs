@@ -5,7 +5,7 @@
 //! terminal, and whether colours are wanted, it is told; it reads no environment.
 //!
 //! Reading order: `words` (counts, seconds, bytes), `paint` (colours), `narrator` (one event, its lines of words), then the
-//! sinks: `json_lines`, `lines`, `pace` and `live`, `fan`, `tally`; and `summary`, the last words of a run.
+//! sinks: `json_lines`, `lines`, `live` (with `pace`, `row` and `terminal`), `fan`, `tally`; and `summary`, the last words of a run.
 
 mod fan;
 mod json_lines;
@@ -14,10 +14,12 @@ mod live;
 mod narrator;
 mod pace;
 mod paint;
+mod row;
 #[cfg(test)]
 mod screen;
 mod summary;
 mod tally;
+mod terminal;
 pub mod words;
 
 pub use fan::Fan;

@@ -21,6 +21,12 @@ const NAMED: usize = 3;
 /// What stands before the further lines of a message: as much as a label and its gap.
 const INDENT: &str = "           ";
 
+/// On a terminal lines are folded between words at this many columns.
+const COLUMNS: usize = 80;
+
+/// The reason of a stage that runs for the first time, as the plan words it.
+const FIRST_TIME: &str = "never ran";
+
 /// Tells a run. It remembers only what it needs to tell things together.
 #[derive(Debug)]
 pub(super) struct Narrator {
@@ -60,7 +66,9 @@ impl Narrator {
                 self.fresh.push(stage.clone());
                 Vec::new()
             }
-            Event::StageStarted { stage, reason, .. } if !self.has_bars || self.manner.verbose => {
+            Event::StageStarted { stage, reason, .. }
+                if !self.has_bars || self.manner.verbose || reason != FIRST_TIME =>
+            {
                 self.line(Tone::Busy, "starts", &format!("{stage}  {reason}"))
             }
             Event::StageFinished { stage, seconds, hit, ran, .. } => {
@@ -130,7 +138,8 @@ impl Narrator {
                 let mut message = message.trim_end().lines();
                 let mut lines =
                     self.line(Tone::Careful, "warning", &format!("{whose}{}", message.next().unwrap_or("")));
-                lines.extend(message.map(|line| format!("{INDENT}{line}").trim_end().to_owned()));
+                let more = message.flat_map(|line| self.folded(line));
+                lines.extend(more.map(|line| format!("{INDENT}{line}").trim_end().to_owned()));
                 lines
             }
             _ => Vec::new(),
@@ -141,18 +150,16 @@ impl Narrator {
         self.actions.entry(stage.to_owned()).or_default().entry(kind.to_owned()).or_default()
     }
 
-    /// `60 epochs run, 90 reused`, or by kind if there are several.
+    /// `60 epochs run, 90 reused`, `60 epochs, 61 evaluations run`, `all 4 reused`.
     fn actions_of(&mut self, stage: &str, hit: u64, ran: u64) -> String {
         let kinds = self.actions.remove(stage).unwrap_or_default();
-        let mut run: Vec<(&String, u64)> = kinds.iter().map(|(kind, (_, ran))| (kind, *ran)).collect();
-        run.retain(|(_, ran)| *ran > 0);
-        match (kinds.len(), &run[..]) {
-            (1, [(kind, _)]) => format!("{} run, {hit} reused", words::count(ran, kind)),
-            (_, []) => format!("{} run, {hit} reused", words::count(ran, "action")),
-            (_, several) => {
-                let each: Vec<String> = several.iter().map(|(kind, ran)| words::count(*ran, kind)).collect();
-                format!("{} run ({}), {hit} reused", words::count(ran, "action"), each.join(", "))
-            }
+        let run = kinds.iter().filter(|(_, (_, ran))| *ran > 0);
+        let run: Vec<String> = run.map(|(kind, (_, ran))| words::count(*ran, words::action(kind))).collect();
+        match (ran, hit) {
+            (0, 0) => "nothing to run".to_owned(),
+            (0, hit) => format!("all {hit} reused"),
+            (_, 0) => format!("{} run", run.join(", ")),
+            (_, hit) => format!("{} run, {hit} reused", run.join(", ")),
         }
     }
 
@@ -168,7 +175,25 @@ impl Narrator {
     /// One line under a label; labels end in the same column.
     fn line(&self, tone: Tone, label: &str, text: &str) -> Vec<String> {
         let label = Paint { is_on: self.manner.colour }.paint(tone, &format!("{label:>9}"));
-        vec![format!("{label}  {text}").trim_end().to_owned()]
+        let mut folded = self.folded(text).into_iter();
+        let first = format!("{label}  {}", folded.next().unwrap_or_default()).trim_end().to_owned();
+        std::iter::once(first).chain(folded.map(|line| format!("{INDENT}{line}"))).collect()
+    }
+
+    /// A text in lines beside a label, where bars are drawn; elsewhere in one line, for programs that read by lines.
+    fn folded(&self, text: &str) -> Vec<String> {
+        let room = COLUMNS - INDENT.len();
+        let mut lines = Vec::new();
+        let mut rest = text.trim_end();
+        while self.has_bars && rest.chars().count() > room {
+            let end = rest.char_indices().nth(room + 1).map_or(rest.len(), |(at, _)| at);
+            // A word that is wider than a line stays whole.
+            let Some(at) = rest[..end].rfind(' ').or_else(|| rest.find(' ')).filter(|&at| at > 0) else { break };
+            lines.push(rest[..at].trim_end().to_owned());
+            rest = rest[at..].trim_start();
+        }
+        lines.push(rest.to_owned());
+        lines
     }
 }
 
@@ -257,8 +282,8 @@ mod tests {
            fresh  5 stages: a, b, c and 2 more
           starts  train[model=mlp]  epochs: 150 → 200
             done  train[model=mlp]  1 epoch run, 1 reused  12.3 s
-            done  t  3 actions run (2 epochs, 1 init), 0 reused  12.3 s
-            done  u  0 actions run, 4 reused  12.3 s
+            done  t  2 epochs, 1 initialisation run  12.3 s
+            done  u  all 4 reused  12.3 s
           failed  plot
                   no such column
 
@@ -309,8 +334,25 @@ mod tests {
     }
 
     #[test]
-    fn beside_bars_a_start_needs_no_line() {
+    fn beside_bars_a_first_start_needs_no_line_and_a_rerun_says_why() {
+        let start =
+            |reason: &str| Event::StageStarted { stage: "t".into(), kind: "train".into(), reason: reason.into() };
         let mut narrator = Narrator::new(Manner::default(), true);
-        assert!(!told(&mut narrator, &events()).contains("starts"));
+        assert_eq!(
+            told(&mut narrator, &[start("never ran"), start("lr: 0.1 → 0.05")]),
+            "   starts  t  lr: 0.1 → 0.05\n"
+        );
+    }
+
+    #[test]
+    fn beside_bars_no_line_is_wider_than_eighty_columns() {
+        let stage = "train-seeds[seed=0,model=a-long-name]";
+        let ran: Vec<Event> = ["epoch", "evaluate", "init", "replay", "descent"].map(|kind| ran(stage, kind)).into();
+        let events = [ran, vec![finished(stage, 12, 5)]].concat();
+        insta::assert_snapshot!(told(&mut Narrator::new(Manner::default(), true), &events), @r"
+        done  train-seeds[seed=0,model=a-long-name]  1 descent block, 1 epoch, 1
+              evaluation, 1 initialisation, 1 replay run, 12 reused  12.3 s
+        ");
+        assert_eq!(told(&mut Narrator::new(Manner::default(), false), &events).lines().count(), 1);
     }
 }

@@ -72,15 +72,12 @@ impl fmt::Display for Summary<'_> {
         write!(f, "{} · {} · {}", self.stages(), self.actions(), words::seconds(counts.seconds))?;
         self.names(f, Tone::Bad, "failed", &counts.stages_in(State::Failed))?;
         self.names(f, Tone::Careful, "skipped", &counts.stages_in(State::Skipped))?;
-        for (verdict, tone) in [("fails", Tone::Bad), ("undecided", Tone::Careful)] {
-            for (stage, claim) in counts.claims.iter().filter(|(_, claim)| claim.verdict == verdict) {
-                let detail = if claim.detail.is_empty() { String::new() } else { format!(" ({})", claim.detail) };
-                self.line(f, tone, verdict, &format!("{stage}  {}{detail}", claim.claim))?;
+        // Each was told with its number when it was judged.
+        for (verdict, tone) in [("fails", Tone::Bad), ("undecided", Tone::Careful), ("holds", Tone::Good)] {
+            let number = counts.claims_that(verdict).len() as u64;
+            if number > 0 {
+                self.line(f, tone, verdict, &words::count(number, "claim"))?;
             }
-        }
-        let held = counts.claims_that("holds").len() as u64;
-        if held > 0 {
-            self.line(f, Tone::Good, "holds", &words::count(held, "claim"))?;
         }
         if !counts.warnings.is_empty() {
             self.line(f, Tone::Careful, "warnings", &counts.warnings.len().to_string())?;
@@ -175,8 +172,8 @@ mod tests {
         4 stages: 1 ran, 1 fresh, 1 failed, 1 skipped · 2 actions run, 1 reused · 12.3 s
            failed  b
           skipped  c
-            fails  e  the trace falls (p = 0.2)
-        undecided  d  the trace falls (p = 0.2)
+            fails  1 claim
+        undecided  1 claim
             holds  1 claim
          warnings  1
           results  results/fig3

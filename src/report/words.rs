@@ -5,6 +5,17 @@ pub fn count(number: u64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {}", plural(noun)) }
 }
 
+/// What an action of a kind is called when it is counted: a kind is often a verb, or, as of descents, only a part of what people call so.
+pub fn action(kind: &str) -> &str {
+    match kind {
+        "decode" => "decoding",
+        "descent" => "descent block",
+        "evaluate" => "evaluation",
+        "init" => "initialisation",
+        other => other,
+    }
+}
+
 /// The plural of a regular English noun.
 pub fn plural(noun: &str) -> String {
     let before_y = noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u']));

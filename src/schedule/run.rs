@@ -359,9 +359,11 @@ impl Ended {
 /// The first reasons in words; `explain` has them all.
 fn in_brief(reasons: &[Reason]) -> String {
     const SHOWN: usize = 3;
-    let mut words: Vec<String> = reasons.iter().take(SHOWN).map(ToString::to_string).collect();
-    if reasons.len() > SHOWN {
-        words.push(format!("and {} more", reasons.len() - SHOWN));
+    let mut words = Reason::in_words(reasons);
+    let more = words.len().saturating_sub(SHOWN);
+    if more > 0 {
+        words.truncate(SHOWN);
+        words.push(format!("and {more} more"));
     }
     words.join("; ")
 }

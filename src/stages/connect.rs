@@ -5,7 +5,7 @@
 //! decides where a line's check stops, so it is in the key of the action that stopped there; a later action with another threshold goes on
 //! from the former's state, which is found through a hint and is its input.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::descend::{Descent, Projector};
@@ -33,6 +33,7 @@ pub struct ConnectParams {
     samples: Identity<u64>,
     threshold: Horizon<f64>,
     depth: Horizon<u64>,
+    on_cap: Identity<String>,
     device: Execution<String>,
 }
 
@@ -42,7 +43,7 @@ impl Kind for ConnectednessBisect {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn about(&self) -> &'static str {
@@ -56,7 +57,10 @@ impl Kind for ConnectednessBisect {
         let threshold = reader.float("threshold", "excess loss under which a line must stay").default(0.01).positive();
         let threshold = threshold.horizon();
         let depth = reader.count("depth", "how often a segment is halved at most").default(64).horizon();
-        Arc::new(ConnectParams { samples, threshold, depth, device: setting::read_device(reader) })
+        let on_cap_doc = "`list`: segments that stay unconnected and descents to midpoints that hit their cap are listed results; `fail`: the stage fails";
+        let on_caps = ["list", "fail"].map(|name| (name, name.to_owned()));
+        let on_cap = reader.choice("on_cap", on_cap_doc, &on_caps).default("list".to_owned()).identity();
+        Arc::new(ConnectParams { samples, threshold, depth, on_cap, device: setting::read_device(reader) })
     }
 
     fn uses(&self, _: &str) -> &'static [&'static str] {
@@ -81,6 +85,7 @@ impl Params for ConnectParams {
         walk.identity("samples", &self.samples)
             .horizon("threshold", &self.threshold)
             .horizon("depth", &self.depth)
+            .identity("on_cap", &self.on_cap)
             .execution("device", &self.device);
     }
 }
@@ -112,7 +117,11 @@ impl Work for ConnectParams {
             })?;
             path.extend(found.into_iter().map(|minimum| (minimum.iteration, minimum)));
         }
+        let projected: BTreeSet<u64> = minima.points.iter().map(|point| point.iteration).collect();
         let path = Minima { points: path.into_values().collect(), ..minima };
+        // What befell the others, the stage that projected them has said.
+        let between = path.points.iter().filter(|point| !projected.contains(&point.iteration)).cloned().collect();
+        report_caps(cx, &Minima { points: between, ..path.clone() }, *self.on_cap == "fail")?;
         self.finish(cx, &path, &bisection, &lines)
     }
 
@@ -228,16 +237,25 @@ impl ConnectParams {
         bisection: &Bisection,
         lines: &BTreeMap<Segment, LineState>,
     ) -> Result<Outputs, Failure> {
-        report_caps(cx, path, false)?;
+        let epoch = |iteration: u64| path.states.epoch_of(iteration);
         let broken: Vec<String> = bisection
             .ended()
             .iter()
             .filter(|(_, ending)| *ending != Ending::Connected)
-            .map(|(segment, ending)| format!("iterations {} to {}: {}", segment.from, segment.to, word(*ending)))
+            .map(|(segment, ending)| {
+                let (from, to) = (segment.from, segment.to);
+                let epochs = format!("epochs {:.2} to {:.2}", epoch(from), epoch(to));
+                format!("iterations {from} to {to} ({epochs}): {}", word(*ending))
+            })
             .collect();
         if !broken.is_empty() {
             let all = bisection.ended().len();
-            cx.warn(format!("{} of {all} segments are not connected:\n{}", broken.len(), broken.join("\n")));
+            let are = if broken.len() == 1 { "is" } else { "are" };
+            let message = format!("{} of {all} segments {are} not connected:\n{}", broken.len(), broken.join("\n"));
+            if *self.on_cap == "fail" {
+                return Err(Failure::Work(message));
+            }
+            cx.warn(message);
         }
         let (segments, points) = self.tables(path, bisection, lines);
         Ok(Outputs::from([
@@ -259,6 +277,9 @@ impl ConnectParams {
             ("ending", ""),
             ("highest_loss", "nats"),
             ("exceeds_at", ""),
+            ("exceeds_epoch", ""),
+            ("exceeds_loss", "nats"),
+            ("threshold", "nats"),
         ];
         let mut segments = tables::table(&columns);
         let mut points = tables::table(&[("epoch", ""), ("iteration", ""), ("loss", "nats"), ("minimum", "")]);
@@ -280,6 +301,8 @@ impl ConnectParams {
                 point(segment.from as f64 + t * length, loss, false);
             }
             point(segment.to as f64, loss_at[&segment.to], true);
+            let exceeds = losses.err();
+            let exceeds_epoch = exceeds.map(|(t, _)| path.states.epoch_at(segment.from as f64 + t * length));
             segments.rows.push(vec![
                 Cell::Number(path.states.epoch_of(segment.from)),
                 Cell::Number(path.states.epoch_of(segment.to)),
@@ -287,7 +310,10 @@ impl ConnectParams {
                 tables::count(segment.to),
                 Cell::Text(word(*ending).to_owned()),
                 tables::number(highest),
-                tables::number(losses.err()),
+                tables::number(exceeds.map(|(t, _)| t)),
+                tables::number(exceeds_epoch),
+                tables::number(exceeds.map(|(_, loss)| loss)),
+                Cell::Number(*self.threshold),
             ]);
         }
         (segments, points)
@@ -302,13 +328,14 @@ fn word(ending: Ending) -> &'static str {
     }
 }
 
-/// The losses along a line in order of t, or the t of the first point, in the order of the check, that exceeds the threshold.
-fn losses(state: &LineState, threshold: f64) -> Result<Vec<(f64, f64)>, f64> {
+/// The losses along a line in order of t; or the t of the first point, in the order of the check, that exceeds the threshold, with what
+/// its loss is at least: infinity where it is not finite.
+fn losses(state: &LineState, threshold: f64) -> Result<Vec<(f64, f64)>, (f64, f64)> {
     let points: Vec<(f64, Option<Found>)> = state.points().collect();
     let known = |k: &usize| points[k - 1].1.map(|found| (points[k - 1].0, found));
     let order = line::order(state.samples());
     match order.iter().filter_map(known).find(|(_, found)| found.bound() > threshold) {
-        Some((t, _)) => Err(t),
+        Some((t, found)) => Err((t, Some(found.bound()).filter(|&loss| loss < f64::MAX).unwrap_or(f64::INFINITY))),
         None => Ok(points.iter().filter_map(|(t, found)| Some((*t, (*found)?.bound()))).collect()),
     }
 }

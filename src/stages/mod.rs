@@ -1,7 +1,7 @@
 //! The stage kinds: where the runner and the science meet. One file a kind holds its parameters, its [`Kind`] and its actions.
 //!
 //! Reading order: `setting` (model, loss and data as one function, for every action of the science), `index` (the lists of states and
-//! minima that stages hand on), `foresee` (what a run would find and what it would make), `replay`, `descend` and `evaluate` (how a state is
+//! minima that stages hand on), `tables` (CSV, and where it is put for people), `foresee` (what a run would find and what it would make), `replay`, `descend` and `evaluate` (how a state is
 //! reached, projected and evaluated), then the kinds: `dataset`, `train`, `checkpoint`, `project`, `connect`, `trace`, and `plot`, `claim`, `command`
 //! (with `aftermath`, what one leaves behind).
 

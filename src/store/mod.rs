@@ -39,7 +39,7 @@
 //! # Reading order
 //!
 //! `error`, `disk` (the few operations that write), `layout` (names), `draft` (writing a file whole), `lock` (kernel locks), `cache` (the
-//! store opens), `blobs`, `records`, `reserve` (a miss is the right to write), `makers`, `roots` (with lists), `hints`, `memo`; then
+//! store opens), `blobs`, `records` (with `sealed`, their checksum), `reserve` (a miss is the right to write), `makers`, `roots` (with lists), `hints`, `memo`; then
 //! maintenance: `survey` (what is there and what is reached), `stats`, `verify`, `gc`, `size`.
 
 mod blobs;

@@ -2,7 +2,7 @@
 //! loss and no file system: whoever calls hands over the bytes of the files.
 //!
 //! Reading order: [`Dataset`] here, `source` (a description becomes two data sets), `options` (what is done to them on the
-//! way), the formats (`digits`, `shapes`, `idx`, `cifar`), `partition` (chunks and batches), `canonical` (a data set as bytes).
+//! way), `inflate` (gzip), the formats (`digits`, `shapes`, `idx`, `cifar`), `partition` (chunks and batches), `canonical` (a data set as bytes).
 
 pub mod canonical;
 pub mod cifar;

@@ -19,13 +19,6 @@ pub struct Selection {
     to: [usize; 4],
 }
 
-impl Selection {
-    /// Shape of the input, `[S, C, H, W]`.
-    pub fn input_dims(&self) -> [usize; 4] {
-        self.from
-    }
-}
-
 /// The position of the first maximum of each window in row-major order. A NaN is greater than all numbers.
 ///
 /// # Errors

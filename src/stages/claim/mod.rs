@@ -1,22 +1,27 @@
 //! `claim`: what a figure is to show, judged by a statistic: it holds, fails, or is undecided, with the number. A claim that does not
 //! hold is a result like any other; it fails no stage.
 //!
-//! Reading order: this file (the kind and its action), `verdict` (the statistics).
+//! Reading order: this file (the kind and its action), then the statistics: `connected` and `fall`; `phrase` puts numbers into words.
 
-mod verdict;
+mod connected;
+mod fall;
+mod phrase;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use self::verdict::{Arm, fraction_connected, log_trace_fall, no_partner, table};
+use self::fall::Arm;
 use super::foresee;
 use super::train::json;
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Produced, StageContext, Work};
 use crate::key::{Identity, Input, Inputs, Outputs, Walk, behind};
 use crate::manifest::{Forecast, Foresight, Kind, Params, Reader, References};
-use crate::plot::Table;
+use crate::plot::{Cell, Table};
+
+/// Version of the kind and of its action: raised when a claim is judged or worded otherwise.
+const VERSION: u32 = 2;
 
 /// The kind.
 pub struct Claim;
@@ -41,13 +46,42 @@ enum Statistic {
     LogTraceFall { after_epoch: f64, alpha: f64 },
 }
 
+/// What became of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The statistic shows it.
+    Holds,
+    /// The statistic shows the contrary.
+    Fails,
+    /// The statistic shows neither.
+    Undecided,
+}
+
+/// A judged claim, as it stands in `claims.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// What the figure is to show.
+    pub claim: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The statistic's name.
+    pub statistic: String,
+    /// Its number.
+    pub value: Option<f64>,
+    /// The number in words, with what it rests on.
+    pub detail: String,
+    /// Everything else that was computed.
+    pub numbers: BTreeMap<String, f64>,
+}
+
 impl Kind for Claim {
     fn name(&self) -> &'static str {
         "claim"
     }
 
     fn version(&self) -> u32 {
-        1
+        VERSION
     }
 
     fn about(&self) -> &'static str {
@@ -91,7 +125,7 @@ impl Kind for Claim {
     }
 
     fn uses(&self, _: &str) -> &'static [&'static str] {
-        &["table", "probes"]
+        &["table", "path", "probes"]
     }
 
     fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
@@ -109,6 +143,8 @@ impl Params for ClaimParams {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Given {
     table: String,
+    /// The minima between segments.
+    path: Option<String>,
     probes: Option<String>,
     labels: Vec<(String, String)>,
     part: Part,
@@ -144,12 +180,15 @@ impl ClaimParams {
             for (n, input) in behind(inputs, &field.field).iter().enumerate() {
                 let named = |table: &str| format!("{}#{n}.{table}", field.field);
                 action = action.input(&named("table"), output(input, "table")?);
-                let probes = input.outputs.get("probes").map(|output| (named("probes"), output));
-                if let Some((name, output)) = &probes {
-                    action = action.input(name, output);
+                let mut more = BTreeMap::new();
+                for name in ["path", "probes"] {
+                    if let Some(output) = input.outputs.get(name) {
+                        action = action.input(&named(name), output);
+                        more.insert(name, named(name));
+                    }
                 }
-                let (table, labels) = (named("table"), input.labels.clone());
-                given.push(Given { table, probes: probes.map(|(name, _)| name), labels, part });
+                let (path, probes) = (more.remove("path"), more.remove("probes"));
+                given.push(Given { table: named("table"), path, probes, labels: input.labels.clone(), part });
             }
         }
         Ok(action.with("given", &Identity::required(given)))
@@ -168,13 +207,23 @@ impl ActionKind for Judge {
         "claim"
     }
 
+    fn version(&self) -> u32 {
+        VERSION
+    }
+
     fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
         let given: Vec<Given> = cx.required("given")?;
         let claim: String = cx.required("says")?;
         let judged = match cx.required("statistic")? {
             Statistic::FractionConnected { after_epoch, at_least } => {
-                let tables: Vec<Table> = given.iter().map(|given| table(cx, &given.table)).collect::<Result<_, _>>()?;
-                fraction_connected(claim, &tables, after_epoch, at_least)?
+                let mut tally = connected::Tally::default();
+                for given in &given {
+                    tally.add_segments(&table(cx, &given.table)?, after_epoch)?;
+                    if let Some(path) = &given.path {
+                        tally.add_minima(&table(cx, path)?)?;
+                    }
+                }
+                tally.judge(claim, after_epoch, at_least)?
             }
             Statistic::LogTraceFall { after_epoch, alpha } => {
                 let of = |part: Part| given.iter().filter(move |given| given.part == part);
@@ -182,15 +231,35 @@ impl ActionKind for Judge {
                 for start in of(Part::From) {
                     let end = of(Part::Ends).find(|end| end.labels == start.labels);
                     if end.is_none() && of(Part::Ends).next().is_some() {
-                        return Err(no_partner("end", &start.labels));
+                        return Err(fall::no_partner("end", &start.labels));
                     }
                     arms.push(Arm::read(cx, start, end.unwrap_or(start), after_epoch)?);
                 }
                 let controls = of(Part::Control).map(|control| Arm::read(cx, control, control, after_epoch));
                 let controls = controls.collect::<Result<Vec<_>, _>>()?;
-                log_trace_fall(claim, &arms, &controls, alpha)?
+                fall::judge(claim, &arms, &controls, alpha)?
             }
         };
         Ok(BTreeMap::from([("claim".to_owned(), json(&judged))]))
     }
+}
+
+fn table(cx: &ActionContext<'_>, name: &str) -> Result<Table, Failure> {
+    let text = String::from_utf8(cx.input(name)?).map_err(Failure::work)?;
+    Table::from_csv(&text).map_err(Failure::work)
+}
+
+fn column(table: &Table, name: &str) -> Result<Vec<f64>, Failure> {
+    table.numbers(name).map_err(|error| Failure::Work(format!("a table to be judged does not fit: {error}")))
+}
+
+/// A column of words.
+fn texts<'t>(table: &'t Table, name: &str) -> Result<Vec<&'t str>, Failure> {
+    let misfit = |error| Failure::Work(format!("a table to be judged does not fit: {error}"));
+    let place = table.column(name).map_err(misfit)?;
+    let text = |row: &'t Vec<Cell>| match &row[place] {
+        Cell::Text(text) => text.as_str(),
+        _ => "",
+    };
+    Ok(table.rows.iter().map(text).collect())
 }

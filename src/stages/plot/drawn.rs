@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{LayerSpec, MarkSpec, PanelSpec};
+use super::spec::{At, LayerSpec, MarkSpec, PanelSpec};
 use crate::execute::Failure;
-use crate::plot::{Cell, Color, Legend, Panel, Series, Style, Table, TopAxis, table};
+use crate::plot::{Cell, Color, Legend, Mark, Marker, Panel, Series, Style, Table};
 use crate::stages::tables;
 
 /// An upstream table as the action knows it: by its place among the inputs, with its instance's labels.
@@ -25,11 +25,20 @@ pub(super) struct Drawn {
     table: Table,
 }
 
+/// Which panel, and whether its main axes or its inset.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) panel: Option<&'a str>,
+    pub(super) axes: &'static str,
+}
+
+/// The columns of the table behind a figure.
+const COLUMNS: [&str; 9] = ["panel", "axes", "series", "instance", "x_column", "x", "y_column", "y", "error"];
+
 impl Drawn {
     /// Nothing is drawn yet; `axis` is the matrix axis whose values have a panel each.
     pub(super) fn new(given: Vec<Given>, tables: BTreeMap<String, Table>, axis: Option<String>) -> Self {
-        let names = ["panel", "axes", "series", "x", "y", "error"];
-        Self { given, tables, axis, table: tables::table(&names.map(|name| (name, ""))) }
+        Self { given, tables, axis, table: tables::table(&COLUMNS.map(|name| (name, ""))) }
     }
 
     /// What has been drawn.
@@ -49,81 +58,168 @@ impl Drawn {
         if values.is_empty() { vec![None] } else { values }
     }
 
+    /// Whether each layer that names a panel names one that there is.
+    pub(super) fn check_panels(&self, spec: &PanelSpec) -> Result<(), Failure> {
+        let values: Vec<String> = self.panel_values().into_iter().flatten().collect();
+        for asked in spec.layers.iter().filter_map(|layer| layer.panel.as_ref()) {
+            if !values.contains(asked) {
+                let there = if values.is_empty() { "the figure has one panel".to_owned() } else { values.join(", ") };
+                return Err(Failure::Work(format!("a layer asks for the panel `{asked}`: {there}")));
+            }
+        }
+        Ok(())
+    }
+
     fn value(&self, given: &Given) -> Option<String> {
         let axis = self.axis.as_ref()?;
         given.labels.iter().find(|(name, _)| name == axis).map(|(_, value)| value.clone())
     }
 
-    pub(super) fn panel(&mut self, spec: &PanelSpec, value: Option<&str>, axes: &str) -> Result<Panel, Failure> {
+    /// What comes through a reference field into a panel: instances of it, and those that have no panel of their own.
+    fn here(&self, field: &str, panel: Option<&str>) -> Vec<Given> {
+        let in_panel = |given: &&Given| self.value(given).is_none_or(|own| Some(own.as_str()) == panel);
+        self.given.iter().filter(|given| given.field == field).filter(in_panel).cloned().collect()
+    }
+
+    pub(super) fn panel(&mut self, spec: &PanelSpec, place: Place<'_>) -> Result<Panel, Failure> {
         let mut series = Vec::new();
         for (n, layer) in spec.layers.iter().enumerate() {
-            let here: Vec<Given> = self
-                .given
-                .iter()
-                .filter(|given| given.field == layer.field)
-                .filter(|given| self.value(given).is_none_or(|own| Some(own.as_str()) == value))
-                .cloned()
-                .collect();
-            for given in &here {
-                let mut one = self.series(layer, given)?;
-                if layer.color.is_none() {
-                    one.color = Color::Index(n);
-                }
-                if given.input != here[0].input {
-                    // One entry in the legend stands for all instances of a layer.
+            if layer.panel.is_some() && layer.panel.as_deref() != place.panel {
+                continue;
+            }
+            let mut named = false;
+            for given in self.here(&layer.field, place.panel) {
+                let Some(mut one) = self.series((n, layer), &given, place)? else { continue };
+                // One entry in the legend stands for all instances of a layer.
+                if std::mem::replace(&mut named, true) {
                     one.label = String::new();
                 }
-                self.note(value, axes, &layer.label, &one);
                 series.push(one);
             }
         }
-        let marks = spec.marks.iter().map(MarkSpec::mark).collect();
+        let mut marks = Vec::new();
+        for mark in &spec.marks {
+            marks.extend(self.marks(mark, place.panel)?);
+        }
         let (x, y) = (spec.x.axis(), spec.y.axis());
-        let legend = if series.iter().all(|one| one.label.is_empty()) { Legend::None } else { Legend::Emptiest };
-        let top: Option<TopAxis> = None;
-        Ok(Panel { title: None, x, y, top, series, marks, inset: None, legend })
+        Ok(Panel { title: None, x, y, series, marks, inset: None, legend: Legend::Emptiest })
     }
 
-    fn series(&self, layer: &LayerSpec, given: &Given) -> Result<Series, Failure> {
+    /// One series of a layer; none where the layer has no row in this table, as one that draws what went wrong.
+    fn series(
+        &mut self,
+        (n, layer): (usize, &LayerSpec),
+        given: &Given,
+        place: Place<'_>,
+    ) -> Result<Option<Series>, Failure> {
         let table = &self.tables[&given.input];
-        let named = |error: table::Error| Failure::Work(format!("the table of `{}`: {error}", layer.label));
-        let (x, y) = (table.numbers(&layer.x).map_err(named)?, table.numbers(&layer.y).map_err(named)?);
-        let error = layer.error.as_ref().map(|column| table.numbers(column)).transpose().map_err(named)?;
-        let kept = rows(table, layer)?;
+        let numbers = |column: &str| numbers(table, column, given);
+        let (x, y) = (numbers(&layer.x)?, numbers(&layer.y)?);
+        let spread = |column: &Option<String>| column.as_deref().map(numbers).transpose();
+        let (error, band) = (spread(&layer.error)?, spread(&layer.band)?);
+        let kept = rows(table, layer, given)?;
+        if kept.is_empty() {
+            return Ok(None);
+        }
+        let chosen = |values: &[f64]| kept.iter().map(|&i| values[i]).collect::<Vec<f64>>();
         let style = match layer.style.as_str() {
             "points" => Style::Points,
             "line-points" => Style::LinePoints,
             "step" => Style::Step,
             _ => Style::Line,
         };
-        let mut series = Series::new(style, layer.label.clone(), kept.iter().map(|&i| (x[i], y[i])).collect());
-        if let Some(error) = error {
-            series = series.with_errors(&kept.iter().map(|&i| error[i]).collect::<Vec<_>>());
+        let label = filled(&layer.label, table, &kept, given)?;
+        let mut series = Series::new(style, label, chosen(&x).into_iter().zip(chosen(&y)).collect());
+        let error = error.as_deref().map(chosen);
+        if let Some(error) = &error {
+            series = series.with_errors(error);
         }
-        if let Some(color) = layer.color.as_deref().and_then(Color::named) {
-            series.color = color;
+        if let Some(band) = band.as_deref().map(chosen) {
+            series = series.with_band(&band);
         }
-        Ok(series)
+        series.color = layer.color.as_deref().and_then(Color::named).unwrap_or(Color::Index(n));
+        series.marker = Some(layer.marker.as_deref().and_then(Marker::named).unwrap_or(Marker::of(n)));
+        (series.hollow, series.dashed, series.at_edge) = (layer.hollow, layer.dashed, layer.at_edge);
+        let names = [&layer.x, &layer.y].map(|name| header(table, name));
+        let name = if series.label.is_empty() { layer.y.clone() } else { series.label.clone() };
+        let labels: Vec<String> = given.labels.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
+        let text = |text: &str| Cell::Text(text.to_owned());
+        let finite = |value: f64| tables::number(Some(value).filter(|value| value.is_finite()));
+        for (i, &(x, y)) in series.points.iter().enumerate() {
+            self.table.rows.push(vec![
+                text(place.panel.unwrap_or("")),
+                text(place.axes),
+                text(&name),
+                text(&labels.join(",")),
+                text(&names[0]),
+                finite(x),
+                text(&names[1]),
+                finite(y),
+                error.as_ref().map_or(Cell::Empty, |error| finite(error[i])),
+            ]);
+        }
+        Ok(Some(series))
     }
 
-    /// Adds a series to the table behind the figure.
-    fn note(&mut self, panel: Option<&str>, axes: &str, label: &str, series: &Series) {
-        for (i, &(x, y)) in series.points.iter().enumerate() {
-            let error = series.errors.as_ref().map(|errors| (errors[i].1 - errors[i].0) / 2.0);
-            let text = |text: &str| Cell::Text(text.to_owned());
-            let finite = |value: f64| tables::number(Some(value).filter(|value| value.is_finite()));
-            let error = error.map_or(Cell::Empty, finite);
-            self.table.rows.push(vec![text(panel.unwrap_or("")), text(axes), text(label), finite(x), finite(y), error]);
+    /// A mark; where a column says where it lies, one for each value that stands there.
+    fn marks(&self, spec: &MarkSpec, panel: Option<&str>) -> Result<Vec<Mark>, Failure> {
+        let mut values: Vec<f64> = Vec::new();
+        if let Some((field, column)) = spec.column() {
+            for given in self.here(field, panel) {
+                values.extend(numbers(&self.tables[&given.input], column, &given)?);
+            }
+            values.sort_by(f64::total_cmp);
+            values.dedup();
         }
+        let each = |at: &At, mark: fn(f64, String) -> Mark, label: &String| match at {
+            At::Number(at) => vec![mark(*at, label.clone())],
+            At::Column { .. } => values.iter().map(|&at| mark(at, label.clone())).collect(),
+        };
+        Ok(match spec {
+            MarkSpec::Horizontal { at, label } => each(at, Mark::horizontal, label),
+            MarkSpec::Vertical { at, label } => each(at, Mark::vertical, label),
+            MarkSpec::Span { from, to, label } => vec![Mark::span(*from, *to, label)],
+        })
     }
 }
 
-/// The rows of a table that a layer draws.
-fn rows(table: &Table, layer: &LayerSpec) -> Result<Vec<usize>, Failure> {
-    let Some((column, text)) = &layer.only else { return Ok((0..table.rows.len()).collect()) };
-    let place = table.columns.iter().position(|known| known.name == *column);
-    let place =
-        place.ok_or_else(|| Failure::Work(format!("the table of `{}` has no column `{column}`", layer.label)))?;
-    let kept = |&i: &usize| matches!(&table.rows[i][place], Cell::Text(cell) if cell == text);
+/// A column of numbers; the stage puts its instance's name in the place of the input's.
+fn numbers(table: &Table, column: &str, given: &Given) -> Result<Vec<f64>, Failure> {
+    table.numbers(column).map_err(|error| Failure::Work(format!("the table of `{}`: {error}", given.input)))
+}
+
+fn column(table: &Table, name: &str, given: &Given) -> Result<usize, Failure> {
+    table.column(name).map_err(|error| Failure::Work(format!("the table of `{}`: {error}", given.input)))
+}
+
+/// A column's name with its unit.
+fn header(table: &Table, name: &str) -> String {
+    table.columns.iter().find(|column| column.name == name).map_or_else(String::new, crate::plot::Column::header)
+}
+
+/// The rows of a table that a layer draws. Points need a place: a row that has nothing there has none.
+fn rows(table: &Table, layer: &LayerSpec, given: &Given) -> Result<Vec<usize>, Failure> {
+    let only = match &layer.only {
+        Some((name, text)) => Some((column(table, name, given)?, text)),
+        None => None,
+    };
+    let places = [column(table, &layer.x, given)?, column(table, &layer.y, given)?];
+    let kept = |&i: &usize| {
+        let row = &table.rows[i];
+        let asked = only.is_none_or(|(at, text)| matches!(&row[at], Cell::Text(cell) if cell == text));
+        asked && (layer.style != "points" || places.iter().all(|&at| row[at] != Cell::Empty))
+    };
     Ok((0..table.rows.len()).filter(kept).collect())
+}
+
+/// A label whose `{column}` is replaced by what that column holds in the rows drawn: one number, or the least and the greatest.
+fn filled(label: &str, table: &Table, kept: &[usize], given: &Given) -> Result<String, Failure> {
+    let Some((before, (name, after))) = label.split_once('{').and_then(|(a, b)| Some((a, b.split_once('}')?))) else {
+        return Ok(label.to_owned());
+    };
+    let values = numbers(table, name, given)?;
+    let of = |pick: fn(f64, f64) -> f64| kept.iter().map(|&i| values[i]).fold(f64::NAN, pick);
+    let (low, high) = (of(f64::min), of(f64::max));
+    let value = if low < high { format!("{low} to {high}") } else { low.to_string() };
+    Ok(format!("{before}{value}{}", filled(after, table, kept, given)?))
 }

@@ -10,13 +10,17 @@ mod spec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use self::drawn::{Drawn, Given};
+use self::drawn::{Drawn, Given, Place as In};
 use self::spec::{PanelSpec, read_panel};
+use super::train::{json, summary};
 use super::{foresee, tables};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Payload, Place, Produced, StageContext, Work};
 use crate::key::{Identity, Input, Inputs, Outputs, Walk, behind};
 use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::plot::{Figure, Inset, Placement, Table};
+
+/// Version of the kind and of its action: raised when a figure looks otherwise.
+const VERSION: u32 = 2;
 
 /// Dots per inch of the PNG.
 const DOTS_PER_INCH: u32 = 300;
@@ -53,7 +57,7 @@ impl Kind for Plot {
     }
 
     fn version(&self) -> u32 {
-        1
+        VERSION
     }
 
     fn about(&self) -> &'static str {
@@ -120,7 +124,14 @@ impl Params for PlotParams {
 
 impl Work for PlotParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
-        Ok(cx.call(self.draw(cx.all_inputs())?)?.outputs)
+        let inputs = cx.all_inputs();
+        let record = cx.call(self.draw(inputs)?).map_err(|failure| self.named(inputs, failure))?;
+        for warning in summary::<Vec<String>>(&record, "warnings")? {
+            cx.warn(warning);
+        }
+        let mut outputs = record.outputs;
+        outputs.remove("warnings");
+        Ok(outputs)
     }
 
     fn places(&self, instance: &str) -> Vec<(String, Place)> {
@@ -144,15 +155,31 @@ impl PlotParams {
             .with("height", &spec.height)
             .with("inset_size", &spec.inset_size);
         let mut given = Vec::new();
-        let inset = spec.inset.iter().flat_map(|inset| &inset.layers);
-        for layer in spec.main.layers.iter().chain(inset) {
-            for (n, input) in behind(inputs, &layer.field).iter().enumerate() {
-                let name = format!("{}#{n}", layer.field);
-                action = action.input(&name, table_of(input, &layer.table)?);
-                given.push(Given { field: layer.field.clone(), input: name, labels: input.labels.clone() });
+        for (field, table) in self.tables() {
+            for (n, input) in behind(inputs, field).iter().enumerate() {
+                let name = format!("{field}#{n}");
+                action = action.input(&name, table_of(input, table)?);
+                given.push(Given { field: field.to_owned(), input: name, labels: input.labels.clone() });
             }
         }
         Ok(action.with("given", &Identity::required(given)))
+    }
+
+    /// The fields through which tables come, and which table of each.
+    fn tables(&self) -> impl Iterator<Item = (&str, &str)> {
+        let spec = &self.spec;
+        std::iter::once(&spec.main).chain(spec.inset.iter()).flat_map(PanelSpec::fields)
+    }
+
+    /// An error of the action in words for people: names are in no key, so the action knows its inputs by their places.
+    fn named(&self, inputs: &Inputs, failure: Failure) -> Failure {
+        let Failure::Work(mut problem) = failure else { return failure };
+        for (field, _) in self.tables() {
+            for (n, input) in behind(inputs, field).iter().enumerate() {
+                problem = problem.replace(&format!("`{field}#{n}`"), &format!("`{}`", input.instance));
+            }
+        }
+        Failure::Work(problem)
     }
 }
 
@@ -169,6 +196,10 @@ impl ActionKind for Draw {
         "plot"
     }
 
+    fn version(&self) -> u32 {
+        VERSION
+    }
+
     fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
         let given: Vec<Given> = cx.required("given")?;
         let mut tables = BTreeMap::new();
@@ -181,12 +212,15 @@ impl ActionKind for Draw {
         let (main, inset): (PanelSpec, Option<PanelSpec>) = (cx.required("figure")?, cx.param("inset", None)?);
         let size = cx.param("inset_size", INSET_SIZE.to_vec())?;
         let mut drawn = Drawn::new(given, tables, axis);
+        for spec in std::iter::once(&main).chain(&inset) {
+            drawn.check_panels(spec)?;
+        }
         let mut panels = Vec::new();
         for value in drawn.panel_values() {
-            let mut panel = drawn.panel(&main, value.as_deref(), "main")?;
+            let mut panel = drawn.panel(&main, In { panel: value.as_deref(), axes: "main" })?;
             panel.title = value.as_ref().map(|value| titles.get(value).unwrap_or(value).clone());
             if let Some(inset) = &inset {
-                let inner = drawn.panel(inset, value.as_deref(), "inset")?;
+                let inner = drawn.panel(inset, In { panel: value.as_deref(), axes: "inset" })?;
                 let placement = Placement::Emptiest { width: size[0], height: size[1] };
                 panel.inset = Some(Inset { panel: Box::new(inner), placement });
             }
@@ -204,6 +238,10 @@ impl ActionKind for Draw {
         let csv = drawn.table().to_csv().map_err(Failure::work)?;
         let png = picture.to_png(DOTS_PER_INCH).map_err(Failure::work)?;
         let outputs = [("svg", picture.to_svg().into_bytes()), ("png", png), ("csv", csv.into_bytes())];
-        Ok(outputs.into_iter().map(|(name, bytes)| (name.to_owned(), Payload::Bytes(bytes))).collect())
+        let mut produced: Produced =
+            outputs.into_iter().map(|(name, bytes)| (name.to_owned(), Payload::Bytes(bytes))).collect();
+        let warnings: Vec<String> = picture.warnings.iter().map(ToString::to_string).collect();
+        produced.insert("warnings".to_owned(), json(&warnings));
+        Ok(produced)
     }
 }

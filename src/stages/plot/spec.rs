@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::Reader;
-use crate::plot::{Axis, Color, Mark, Scale};
+use crate::plot::{Axis, Color, Marker, Scale};
 
 /// Axes, layers and marks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,10 +43,23 @@ pub(super) struct LayerSpec {
     pub(super) y: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) band: Option<String>,
     pub(super) label: String,
     pub(super) style: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) color: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) marker: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) hollow: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) dashed: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) at_edge: bool,
+    /// Only in the panel of this value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) panel: Option<String>,
     /// Only rows whose cell in this column is this text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) only: Option<(String, String)>,
@@ -55,9 +68,38 @@ pub(super) struct LayerSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum MarkSpec {
-    Horizontal { at: f64, label: String },
-    Vertical { at: f64, label: String },
+    Horizontal { at: At, label: String },
+    Vertical { at: At, label: String },
     Span { from: f64, to: f64, label: String },
+}
+
+/// Where a marked line lies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum At {
+    /// As the manifest says.
+    Number(f64),
+    /// At the value in a column of the tables that come through a reference field.
+    Column { field: String, column: String },
+}
+
+impl MarkSpec {
+    /// The reference field and the column that say where it lies, where no number does.
+    pub(super) fn column(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Horizontal { at: At::Column { field, column }, .. }
+            | Self::Vertical { at: At::Column { field, column }, .. } => Some((field, column)),
+            _ => None,
+        }
+    }
+}
+
+impl PanelSpec {
+    /// The reference fields of its layers and marks, each with the table that is read of what they lead to.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        let layers = self.layers.iter().map(|layer| (layer.field.as_str(), layer.table.as_str()));
+        layers.chain(self.marks.iter().filter_map(MarkSpec::column).map(|(field, _)| (field, "table")))
+    }
 }
 
 pub(super) fn read_panel(reader: &mut Reader<'_>) -> PanelSpec {
@@ -104,12 +146,27 @@ fn read_layer(reader: &mut Reader<'_>) -> LayerSpec {
         x: reader.text("x", "the column along").required().value(),
         y: reader.text("y", "the column up").required().value(),
         error: reader.text("error", "the column with the half length of error bars").optional().value(),
-        label: reader.text("label", "its name in the legend").default("").value(),
+        band: reader.text("band", "the column with the half width of a shaded band").optional().value(),
+        label: reader
+            .text("label", "its name in the legend; `{probes}` stands for what the column `probes` holds")
+            .default("")
+            .value(),
         style: reader
             .choice("style", "how it is drawn", &named(&["line", "points", "line-points", "step"]))
             .default("line".to_owned())
             .value(),
         color: reader.text("color", "of the palette, or `#rrggbb`").optional().check(colour).value(),
+        marker: reader
+            .choice("marker", "the shape of its points; by default each layer has another", &named(&Marker::NAMES))
+            .optional()
+            .value(),
+        hollow: reader.flag("hollow", "points are rings").default(false).value(),
+        dashed: reader.flag("dashed", "lines are dashed").default(false).value(),
+        at_edge: reader
+            .flag("at_edge", "points beyond the axes are drawn at their ends, and stretch no axis")
+            .default(false)
+            .value(),
+        panel: reader.text("panel", "draw it in the panel of this value alone").optional().value(),
         only: reader
             .texts("only", "a column and a text: only rows that have that text there")
             .check(|pair| if pair.len() == 2 { Ok(()) } else { Err("expected a column and a text".to_owned()) })
@@ -124,8 +181,8 @@ fn read_mark(reader: &mut Reader<'_>) -> MarkSpec {
     reader.variant("kind", "what it is", &["horizontal", "vertical", "span"], |name, reader| {
         let label = label.clone();
         match name {
-            "horizontal" => MarkSpec::Horizontal { at: reader.float("at", "at which y").required().value(), label },
-            "vertical" => MarkSpec::Vertical { at: reader.float("at", "at which x").required().value(), label },
+            "horizontal" => MarkSpec::Horizontal { at: read_at(reader, "at which y"), label },
+            "vertical" => MarkSpec::Vertical { at: read_at(reader, "at which x"), label },
             _ => MarkSpec::Span {
                 from: reader.float("from", "from which x").required().value(),
                 to: reader.float("to", "to which x").required().value(),
@@ -135,20 +192,23 @@ fn read_mark(reader: &mut Reader<'_>) -> MarkSpec {
     })
 }
 
+fn read_at(reader: &mut Reader<'_>, doc: &'static str) -> At {
+    let at = reader.float("at", doc).optional().value();
+    let of = reader.references_if_any("of", "in place of `at`: stages whose tables say where", &[]);
+    let column = reader.text("column", "with `of`: the column that says where").optional().value();
+    match (at, of, column) {
+        (None, Some(of), Some(column)) => return At::Column { field: of.field, column },
+        (Some(at), None, None) => return At::Number(at),
+        (None, Some(_), None) => reader.problem("column", "`of` needs a `column`"),
+        _ => reader.problem("at", "give either `at`, or `of` with a `column`"),
+    }
+    At::Number(0.0)
+}
+
 impl AxisSpec {
     pub(super) fn axis(&self) -> Axis {
         let scale = if self.log { Scale::Log } else { Scale::Linear };
         let (label, unit) = (self.label.clone(), self.unit.clone());
-        Axis { label, unit, scale, range: self.low.zip(self.high) }
-    }
-}
-
-impl MarkSpec {
-    pub(super) fn mark(&self) -> Mark {
-        match self {
-            Self::Horizontal { at, label } => Mark::horizontal(*at, label),
-            Self::Vertical { at, label } => Mark::vertical(*at, label),
-            Self::Span { from, to, label } => Mark::span(*from, *to, label),
-        }
+        Axis { label, unit, scale, low: self.low, high: self.high }
     }
 }

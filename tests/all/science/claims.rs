@@ -17,8 +17,10 @@ fn a_claim_that_holds_ends_the_run_well() {
     assert_eq!(claim["claim"], "the path is connected");
     assert_eq!((&claim["verdict"], &claim["statistic"]), (&"holds".into(), &"fraction-connected".into()));
     assert_eq!((claim["value"].as_f64(), claim["numbers"]["segments"].as_f64()), (Some(1.0), Some(6.0)));
-    // Six of six: the lower end of the exact interval is (α/2)^(1/6).
-    let low = claim["numbers"]["low"].as_f64().unwrap();
+    // The segments are no random sample, so the sentence has no interval; the number is there. Six of six: the lower end of the exact
+    // interval is (α/2)^(1/6).
+    assert_eq!(claim["detail"], "6 of 6 segments after epoch 0 are connected (100 %, at least 99 % claimed)");
+    let low = claim["numbers"]["binomial_95_low"].as_f64().unwrap();
     assert!((low - 0.025f64.powf(1.0 / 6.0)).abs() < 1e-12, "{low}");
     assert_eq!(ran.report["claims"], claims(&lab));
     assert!(ran.words.contains("holds"), "{}", ran.words);
@@ -42,6 +44,14 @@ fn a_claim_that_fails_is_told_by_the_exit_code_and_fails_no_stage() {
     assert_eq!(claim["verdict"], "fails");
     assert_eq!(claim["value"], connected as f64 / endings.len() as f64);
     assert!(ran.words.contains("fails  claim"), "{}", ran.words);
+    // Its sentence stands once, and the summary counts it.
+    let detail = claim["detail"].as_str().unwrap();
+    assert_eq!(
+        (ran.words.matches(detail).count(), ran.words.matches("fails  1 claim").count()),
+        (1, 1),
+        "{}",
+        ran.words
+    );
     // It fails again when nothing runs.
     let again = lab.try_run(&sets);
     assert_eq!((again.code, again.ran()), (3, counts(&[])));
@@ -171,9 +181,20 @@ fn the_fall_of_the_trace_over_seeds_is_a_paired_t_test() {
         let t = mean / (sd / 3.0f64.sqrt());
         let p = cdf_of_two(t);
         check(&claims(&lab)[at], [mean, t, p], verdict(p, 0.05));
-        assert_eq!(
-            claims(&lab)[at]["numbers"]["seed=1 fall"].as_f64().map(|fall| (fall - falls[1]).abs() < 1e-12),
-            Some(true)
+        assert_eq!(claims(&lab)[at]["numbers"]["trajectories"].as_f64(), Some(3.0));
+        let number = |name: &str| claims(&lab)[at]["numbers"][name].as_f64();
+        let own = number("seed=1 log_trace_change").unwrap() - number("seed=1 control_log_trace_change").unwrap_or(0.0);
+        assert!((own - falls[1]).abs() < 1e-12, "{own}");
+        let detail = claims(&lab)[at]["detail"].as_str().unwrap().to_owned();
+        let more = if mean < 0.0 { "more" } else { "less" };
+        let start = match at {
+            0 => format!("log T falls by {:.3} {more} than in the control arm (T ", mean.abs()),
+            _ => format!("log T {} by {:.3} (T ", if mean < 0.0 { "falls" } else { "rises" }, mean.abs()),
+        };
+        assert!(detail.starts_with(&start), "{detail}");
+        assert!(
+            detail.contains("; one-sided t-test over 3 trajectories: t = ") && detail.contains(", df = 2, p = "),
+            "{detail}"
         );
         verdicts.push(verdict(p, 0.05));
     }
@@ -181,25 +202,45 @@ fn the_fall_of_the_trace_over_seeds_is_a_paired_t_test() {
     assert_eq!(ran.report["claims"].as_array().unwrap().len(), 2);
 }
 
-#[test]
-fn one_trajectory_has_the_error_of_its_probes_and_says_so() {
-    let lab = Lab::new(&FALL.replace("matrix = { seed = [0, 1, 2] }", ""));
-    lab.try_run(&["stage.falls-alone.alpha=0.4"]);
-    let (points, probes) = (lab.table("trace.csv"), lab.table("trace.probes.csv"));
+/// What each of three probes says of the fall: qᵢ/T at the end less the same at the start.
+fn by_probe(lab: &Lab, stage: &str) -> Vec<f64> {
+    let (points, probes) = (lab.table(&format!("{stage}.csv")), lab.table(&format!("{stage}.probes.csv")));
     let (epochs, traces) = (points.numbers("epoch"), points.numbers("trace"));
     let first = epochs.iter().position(|&epoch| epoch >= 3.0).unwrap();
     let last = epochs.len() - 1;
     let forms = probes.numbers("quadratic_form");
     let relative = |point: usize, probe: usize| forms[3 * point + probe] / traces[point];
-    let differences: Vec<f64> = (0..3).map(|probe| relative(last, probe) - relative(first, probe)).collect();
-    let mean = differences.iter().sum::<f64>() / 3.0;
-    let sd = (differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
-    let t = fall(&points) / (sd / 3.0f64.sqrt());
-    let p = cdf_of_two(t);
+    (0..3).map(|probe| relative(last, probe) - relative(first, probe)).collect()
+}
+
+#[test]
+fn one_trajectory_has_the_error_of_its_probes_and_says_so() {
+    let lab = Lab::new(&FALL.replace("matrix = { seed = [0, 1, 2] }", ""));
+    lab.try_run(&["stage.falls-alone.alpha=0.4"]);
+    let t = |fall: f64, differences: &[f64]| {
+        let mean = differences.iter().sum::<f64>() / 3.0;
+        let sd = (differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+        fall / (sd / 3.0f64.sqrt())
+    };
     let judged = claims(&lab);
-    check(&judged[1], [fall(&points), t, p], verdict(p, 0.4));
+    let (own, control) = (by_probe(&lab, "trace"), by_probe(&lab, "trace-control"));
+    let (alone, other) = (fall(&lab.table("trace.csv")), fall(&lab.table("trace-control.csv")));
+    let of_own = t(alone, &own);
+    check(&judged[1], [alone, of_own, cdf_of_two(of_own)], verdict(cdf_of_two(of_own), 0.4));
+    // Beside its control: both share their probes, so errors are those of the differences, probe by probe.
+    let both: Vec<f64> = own.iter().zip(&control).map(|(own, control)| own - control).collect();
+    let of_both = t(alone - other, &both);
+    check(&judged[0], [alone - other, of_both, cdf_of_two(of_both)], verdict(cdf_of_two(of_both), 0.05));
     let detail = judged[1]["detail"].as_str().unwrap();
     assert!(detail.contains("probe error only"), "{detail}");
+}
+
+#[test]
+fn arms_of_different_length_are_not_compared() {
+    let lab = Lab::new(&FALL.replace("matrix = { seed = [0, 1, 2] }", ""));
+    let ran = lab.try_run(&["stage.control.epochs=3"]);
+    assert_eq!((ran.code, ran.in_state("failed")), (1, vec!["falls"]));
+    assert!(ran.words.contains("a path ends at iteration 24 and its control arm at iteration 20"), "{}", ran.words);
 }
 
 #[test]

@@ -98,3 +98,20 @@ fn a_data_folder_that_is_not_there_is_a_mistake_of_the_manifest() {
     assert_eq!(ran.code, 2);
     assert!(ran.words.contains("`cifar10` is read from local files: give its folder as `path`"), "{}", ran.words);
 }
+
+#[test]
+fn what_stays_open_fails_the_stage_where_that_is_asked() {
+    let lab = Lab::new(TINY);
+    let sets = ["stage.connect.threshold=0.2", "stage.connect.depth=0"];
+    // Listed, unless asked otherwise.
+    let ran = lab.try_run(&sets);
+    assert_eq!((ran.code, ran.state("connect")), (3, "ran"));
+    let ran = lab.try_run(&[sets[0], sets[1], "stage.connect.on_cap=fail"]);
+    assert_eq!((ran.code, ran.in_state("failed")), (1, vec!["connect"]));
+    assert!(ran.words.contains("6 of 6 segments are not connected"), "{}", ran.words);
+    // So do descents to midpoints that hit their cap.
+    let capped = ["stage.project.until_loss=0.000001", "stage.project.max_steps=250", "stage.connect.threshold=0.01"];
+    let ran = lab.try_run(&[capped[0], capped[1], capped[2], "stage.connect.on_cap=fail", "stage.connect.depth=1"]);
+    assert_eq!((ran.code, ran.in_state("failed")), (1, vec!["connect"]));
+    assert!(ran.words.contains("descents hit the cap"), "{}", ran.words);
+}

@@ -226,3 +226,37 @@ fn a_title_or_a_label_changed_runs_the_plot_alone() {
     lab.write(&comments);
     assert_eq!(lab.run(&[]).ran(), counts(&[]));
 }
+
+#[test]
+fn progress_never_exceeds_its_total() {
+    let lab = Lab::new(TINY);
+    let ran = lab.try_run(&["stage.project.until=trajectory-minimum"]);
+    let progress = ran.events.iter().filter(|event| event["event"] == "stage-progress");
+    let mut ends = std::collections::BTreeMap::new();
+    for event in progress {
+        let (done, total) = (event["done"].as_u64().unwrap(), event["total"].as_u64().unwrap());
+        assert!(done <= total, "{event}");
+        ends.insert(event["stage"].as_str().unwrap(), (done, total, event["unit"].as_str().unwrap()));
+    }
+    assert_eq!((ends["train"], ends["project"]), ((6, 6, "epochs"), (7, 7, "states")));
+    assert!(ends.values().all(|(done, total, _)| done == total), "{ends:?}");
+}
+
+#[test]
+fn a_reason_tells_the_old_value_where_it_was_the_default_and_names_an_upstream_once() {
+    let lab = Lab::new(&TINY.replace("y = \"trace\", error = \"sd\"", "y = \"trace\"").replace(
+        "label = \"Tr H\" }]",
+        "label = \"Tr H\" }, { from = \"trace\", table = \"probes\", x = \"epoch\", y = \"quadratic_form\", style = \"points\" }]",
+    ));
+    lab.run(&[]);
+    let plan = lab.says(&["plan", "study.toml", "--set", "stage.train.lr=0.05"]);
+    assert!(plan.contains("stage.train.lr: 0.1 → 0.05"), "{plan}");
+    assert_eq!(plan.matches("waits for trace\n").count(), 1, "{plan}");
+    assert_eq!(lab.says(&["graph", "study.toml"]).matches("← trace\n").count(), 1);
+    let plan =
+        lab.says(&["plan", "study.toml", "--set", "stage.figure.width=single", "--set", "stage.claim.at_least=0.5"]);
+    assert!(plan.contains("stage.figure.width: \"double\" → \"single\""), "{plan}");
+    assert!(plan.contains("at_least: 0.99 → 0.5"), "{plan}");
+    let ran = lab.run(&["stage.trace.probes=5"]);
+    assert_eq!(ran.report["stages"]["figure"]["reason"], "trace gave other bytes", "{}", ran.words);
+}

