@@ -1,6 +1,5 @@
 //! The store opens: its folders, the lock that says a run is on, its own folder under `tmp/`.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::fs::File;
@@ -12,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::draft::Drafts;
 use super::layout::{Layout, name_of};
 use super::lock::{Locks, Patience, lock_alone};
+use super::makers::Makers;
 use super::memo::Memo;
 use super::{Disk, Error};
 use crate::event::{Event, Sink};
-use crate::key::{Digest, Key, Output, Record, Records};
+use crate::key::{Key, Output, Record, Records};
 
 /// A cache that is open. Threads share it; programs share the folder.
 pub struct Store {
@@ -23,7 +23,7 @@ pub struct Store {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) events: Arc<dyn Sink>,
     pub(super) locks: Locks,
-    pub(super) makers: Mutex<HashMap<Digest, Key>>,
+    pub(super) makers: Mutex<Makers>,
     pub(super) memo: Mutex<Memo>,
     pub(super) drafts: Drafts,
     /// Locked shared by runs and alone by gc, for as long as the store is open.

@@ -258,7 +258,7 @@ mod tests {
         store.apply(&plan).unwrap();
         assert!(!store.contains(&blob(4).1));
         assert_eq!(store.record(&records[4].key).unwrap().as_ref(), Some(&records[4]));
-        assert_eq!(store.maker_of(&blob(4).1.digest).unwrap(), Some(records[4].key));
+        assert_eq!(store.makers_of(&blob(4).1.digest).unwrap(), [records[4].clone()]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Whole behaviour, through the binary.
 #![expect(clippy::print_stderr, reason = "a test says its seed, and what a machine did not let it try")]
 
+mod absent;
 mod docs;
 mod faults;
 mod guard;
