@@ -29,7 +29,8 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let cancel = listen_for_signals()?;
     let (tally, live, events) = reporters(args, streams);
     let jobs = args.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)).max(1);
-    let store = Arc::new(Store::open(&project.cache, Arc::new(RealDisk), Arc::clone(&events))?);
+    let store =
+        Arc::new(Store::open_unless(&project.cache, Arc::new(RealDisk), Arc::clone(&events), &|| cancel.raised())?);
     let (study, profile) = (&project.study.name, &project.study.profile);
     events.emit(Event::RunStarted { study: study.clone(), profile: profile.clone(), stages: wanted.len(), jobs });
     let pool: Arc<dyn Devices> = Arc::new(Pool::cpu(jobs));

@@ -17,7 +17,8 @@ pub(super) struct Drafts {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     count: AtomicU64,
-    _alive: File,
+    /// None where nothing can be written.
+    alive: Option<File>,
 }
 
 /// A file that is not in its place yet. Dropped before that, it goes.
@@ -43,7 +44,17 @@ impl Drafts {
         let path = folder.join("alive");
         let alive = disk.create(&path).map_err(Error::at("create", &path))?;
         alive.lock().map_err(Error::at("lock", &path))?;
-        Ok(Self { disk, folder, count: AtomicU64::new(0), _alive: alive })
+        Ok(Self { disk, folder, count: AtomicU64::new(0), alive: Some(alive) })
+    }
+
+    /// For a cache that may not be written: no draft is possible.
+    pub(super) fn nowhere(layout: &Layout, disk: Arc<dyn Disk>) -> Self {
+        Self { disk, folder: layout.tmp().join("nowhere"), count: AtomicU64::new(0), alive: None }
+    }
+
+    /// Whether anything can be written.
+    pub(super) fn are_possible(&self) -> bool {
+        self.alive.is_some()
     }
 
     /// This process's folder.
@@ -129,6 +140,9 @@ impl Drop for Draft<'_> {
 
 impl Drop for Drafts {
     fn drop(&mut self) {
+        if !self.are_possible() {
+            return;
+        }
         // What stays behind on a failing disk is swept by the next store that opens.
         let _ = self.disk.remove_folder(&self.folder);
     }
