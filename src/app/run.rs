@@ -126,6 +126,7 @@ fn remember(store: &Store, project: &Project, outcome: &Outcome, whole: bool) ->
     store.update_root(study, profile, |root| {
         if whole {
             root.stages.retain(|name, _| project.study.instance(name).is_some());
+            root.partial &= outcome.stages.iter().any(|ended| ended.key.is_none());
         }
         for ended in &outcome.stages {
             if let Some(key) = ended.key {

@@ -66,9 +66,10 @@ mod tests {
         store.put(&blob(1).0).unwrap();
         commit(&store, &record);
         store.write_root("fig3", "small", &Root::default()).unwrap();
-        let damaged = store.layout.blob(&blob(1).1.digest);
+        let (damaged, root) = (store.layout.blob(&blob(1).1.digest), store.layout.study_root("fig3", "small"));
         drop(store);
         flip(&damaged, 7);
+        flip(&root, 20);
         let heard = Arc::new(Heard::default());
         let store = Store::open_to_look(place.path(), Arc::new(ReadOnly), heard.clone()).unwrap();
         assert!(!store.is_writable());
@@ -76,10 +77,10 @@ mod tests {
         assert_eq!(store.read(&blob(1).1).unwrap(), None);
         let mut named: Vec<PathBuf> = store.verify().unwrap().damaged.into_iter().map(|damage| damage.path).collect();
         named.sort();
-        assert_eq!(named, [damaged.clone()]);
+        assert_eq!(named, [damaged.clone(), root.clone()]);
         assert_eq!(store.stats().unwrap().records.files, 1);
         drop(store);
-        assert!(heard.quarantined().is_empty() && damaged.exists());
+        assert!(heard.quarantined().is_empty() && damaged.exists() && root.exists());
         assert!(Store::open_to_look(&place.path().join("nowhere"), Arc::new(ReadOnly), heard).is_ok());
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a test says its seed, and what a machine did not let it try")]
 
 mod absent;
+mod collect;
 mod docs;
 mod faults;
 mod guard;
