@@ -183,7 +183,7 @@ pub struct CacheArgs {
 pub enum CacheVerb {
     /// Count records and bytes, by kind of action.
     Stats,
-    /// Read every blob and record and compare it with its digest; damaged ones are set aside.
+    /// Read every file and compare it with its digest or checksum; damaged ones are set aside.
     Verify,
     /// Remove bytes that can be made again; what is cheap to make again per byte goes first.
     Gc(GcArgs),
@@ -195,12 +195,15 @@ pub struct GcArgs {
     /// Remove until no more than this is left: `500MB`, `2GiB`.
     #[arg(long, value_name = "SIZE")]
     pub max_size: Option<String>,
-    /// Keep every blob made by this kind of action; may be given several times.
+    /// Keep every blob and record made by this kind of action or stage; may be given several times.
     #[arg(long, value_name = "KIND")]
     pub keep: Vec<String>,
     /// Also remove blobs that a study's last run reaches; they are made again when needed.
     #[arg(long)]
     pub reached: bool,
+    /// Also where no study says any more what it reaches, so that everything goes.
+    #[arg(long)]
+    pub all: bool,
     /// Show the plan and stop.
     #[arg(long)]
     pub dry_run: bool,

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::{Exit, Problem, Streams, project};
 use crate::cli::{CacheArgs, CacheVerb, GcArgs};
-use crate::event::Silent;
+use crate::event::{Event, Sink};
 use crate::report::words;
+use crate::stages;
 use crate::store::{Count, GcOptions, GcPlan, GcSort, RealDisk, Size, Stats, Store, Verified};
 
 /// Looks after the cache.
@@ -22,37 +23,73 @@ pub fn care(args: &CacheArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem
     }
     match &args.verb {
         CacheVerb::Stats => {
-            write!(streams.out, "{}", stats_words(&open(&root)?.stats()?))?;
+            write!(streams.out, "{}", stats_words(&open(&root, streams.teller())?.stats()?))?;
             Ok(Exit::Done)
         }
         CacheVerb::Verify => {
-            let verified = open(&root)?.verify()?;
-            write!(streams.out, "{}", verified_words(&verified))?;
+            let store = open(&root, Arc::new(ButForDamage(streams.teller())))?;
+            let verified = store.verify()?;
+            write!(streams.out, "{}", verified_words(&verified, store.is_writable()))?;
             Ok(if verified.damaged.is_empty() { Exit::Done } else { Exit::Machine })
         }
         CacheVerb::Gc(gc) => collect(&root, gc, streams),
     }
 }
 
-fn open(root: &Path) -> Result<Store, Problem> {
-    Ok(Store::open(root, Arc::new(RealDisk), Arc::new(Silent))?)
+fn open(root: &Path, events: Arc<dyn Sink>) -> Result<Store, Problem> {
+    Ok(Store::open_to_look(root, Arc::new(RealDisk), events)?)
+}
+
+/// Tells everything but what is found damaged: that is what `verify` is asked for and lists itself.
+struct ButForDamage(Arc<dyn Sink>);
+
+impl Sink for ButForDamage {
+    fn emit(&self, event: Event) {
+        if !matches!(event, Event::Quarantined { .. }) {
+            self.0.emit(event);
+        }
+    }
 }
 
 fn collect(root: &Path, args: &GcArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let size = |text: &String| text.parse::<Size>().map_err(|error| Problem::usage(error.to_string()));
     let max_size_bytes = args.max_size.as_ref().map(size).transpose()?.map(|size| size.0);
+    args.keep.iter().try_for_each(|kind| known(kind))?;
     let options = GcOptions { max_size_bytes, keep: args.keep.iter().cloned().collect(), reached: args.reached };
+    let teller = streams.teller();
     let err = &mut streams.err;
     let waiting = std::cell::RefCell::new(|| writeln!(err, "a run uses the cache; waiting for it"));
     let say = || drop(waiting.borrow_mut()());
-    let store = Store::open_alone(root, Arc::new(RealDisk), Arc::new(Silent), &|| false, &say)?;
+    let store = Store::open_alone(root, Arc::new(RealDisk), teller, &|| false, &say)?;
     let plan = store.plan_gc(&options)?;
-    write!(streams.out, "{}", plan_words(&plan))?;
+    write!(streams.out, "{}", plan_words(&plan, args.reached))?;
+    let unreached = plan.items.iter().any(|item| item.sort != GcSort::Quarantined);
+    if plan.roots == 0 && unreached && !args.all && !args.dry_run {
+        let message =
+            format!("no study says what it reaches in the cache `{}`, so everything would go", root.display());
+        let help = "run the studies once, which settles it, or give `--all` if everything is to go";
+        return Err(Problem::usage_with_help(message, help));
+    }
     if !args.dry_run && !plan.items.is_empty() {
         let freed = store.apply(&plan)?;
         writeln!(streams.out, "freed {}", words::bytes(freed))?;
     }
     Ok(Exit::Done)
+}
+
+/// A kind of action or stage of which nothing is to go must be one.
+fn known(kind: &str) -> Result<(), Problem> {
+    let stages = stages::kinds();
+    let actions = stages::actions();
+    let mut names: Vec<&str> =
+        actions.iter().map(|action| action.name()).chain(stages.iter().map(|stage| stage.name())).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.contains(&kind) {
+        return Ok(());
+    }
+    let help = format!("there are {}", words::list(names.iter().copied(), names.len()));
+    Err(Problem::usage_with_help(format!("there is no kind `{kind}` of action or stage to keep"), help))
 }
 
 fn stats_words(stats: &Stats) -> String {
@@ -77,17 +114,19 @@ fn stats_words(stats: &Stats) -> String {
     text
 }
 
-fn verified_words(verified: &Verified) -> String {
+fn verified_words(verified: &Verified, writable: bool) -> String {
     let (blobs, records) = (words::count(verified.blobs, "blob"), words::count(verified.records, "record"));
     let mut text = format!("read {blobs} and {records}, {}: ", words::bytes(verified.bytes));
     match verified.damaged.len() {
         0 => text += "all whole\n",
         damaged => {
-            let _ = writeln!(
-                text,
-                "{} damaged and set aside; a run makes them again where it needs them",
-                words::count(damaged as u64, "file")
-            );
+            let files = words::count(damaged as u64, "file");
+            let then = if writable {
+                "damaged and set aside; a run makes them again where it needs them"
+            } else {
+                "damaged, and left there since the cache may not be written"
+            };
+            let _ = writeln!(text, "{files} {then}");
         }
     }
     for damage in &verified.damaged {
@@ -96,7 +135,7 @@ fn verified_words(verified: &Verified) -> String {
     text
 }
 
-fn plan_words(plan: &GcPlan) -> String {
+fn plan_words(plan: &GcPlan, reached: bool) -> String {
     let mut by_sort: BTreeMap<(GcSort, &str), (u64, u64)> = BTreeMap::new();
     for item in &plan.items {
         let count = by_sort.entry((item.sort, item.kind.as_deref().unwrap_or("unknown"))).or_default();
@@ -112,6 +151,10 @@ fn plan_words(plan: &GcPlan) -> String {
         };
         let _ = writeln!(text, "remove {files:>6} {what}, {}", words::bytes(bytes));
     }
-    let _ = writeln!(text, "from {} to {}", words::bytes(plan.before_bytes), words::bytes(plan.after_bytes));
-    text + if plan.fits { "" } else { "; the limit cannot be met without `--reached`\n" }
+    let _ = write!(text, "from {} to {}", words::bytes(plan.before_bytes), words::bytes(plan.after_bytes));
+    text + match (plan.fits, reached) {
+        (true, _) => "\n",
+        (false, false) => "; the limit cannot be met without `--reached`\n",
+        (false, true) => "; the limit cannot be met: the rest is what a study's records need, or is kept\n",
+    }
 }

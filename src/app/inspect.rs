@@ -10,7 +10,6 @@ use super::run::wanted;
 use super::world::Here;
 use super::{Exit, Problem, Streams};
 use crate::cli::{ExplainArgs, GraphArgs, GraphFormat, PlanArgs, ShowArgs, StudyArgs};
-use crate::event::Silent;
 use crate::key::{Fingerprint, Output, Record};
 use crate::plan::{Graph, Plan, Reason, Standing};
 use crate::report::words;
@@ -22,7 +21,7 @@ use crate::store::{RealDisk, Store};
 /// A mistake in the manifest or on the command line, a failing cache.
 pub fn plan(args: &PlanArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let project = Project::open(&args.study)?;
-    let store = open(&project)?;
+    let store = open(&project, streams)?;
     let here = here(&project, &store, &args.study)?;
     let plan = Plan::make(&project.study, &wanted(&project, &args.stages)?, &here);
     if args.json {
@@ -33,8 +32,8 @@ pub fn plan(args: &PlanArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem>
     Ok(Exit::Done)
 }
 
-fn open(project: &Project) -> Result<Store, Problem> {
-    Ok(Store::open(&project.cache, Arc::new(RealDisk), Arc::new(Silent))?)
+fn open(project: &Project, streams: &Streams<'_>) -> Result<Store, Problem> {
+    Ok(Store::open_to_look(&project.cache, Arc::new(RealDisk), streams.teller())?)
 }
 
 fn here<'s>(project: &Project, store: &'s Store, args: &StudyArgs) -> Result<Here<'s>, Problem> {
@@ -71,7 +70,7 @@ pub fn graph(args: &GraphArgs, streams: &mut Streams<'_>) -> Result<Exit, Proble
 /// A mistake in the manifest or on the command line, a failing cache.
 pub fn explain(args: &ExplainArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let project = Project::open(&args.study)?;
-    let store = open(&project)?;
+    let store = open(&project, streams)?;
     let here = here(&project, &store, &args.study)?;
     let named = wanted(&project, &args.stages)?;
     let plan = Plan::make(&project.study, &named, &here);
@@ -149,7 +148,7 @@ fn explain_words(name: &str, standing: &Standing, fingerprint: Option<&Fingerpri
 /// If there is no such thing, or it has not been made.
 pub fn show(args: &ShowArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let project = Project::open(&args.study)?;
-    let store = open(&project)?;
+    let store = open(&project, streams)?;
     let record = match stage_record(&project, &store, args)? {
         Some(record) => record,
         None => by_key(&store, &args.what)?,

@@ -15,9 +15,12 @@ mod world;
 
 pub use exit::{Exit, Problem};
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::sync::Arc;
 
 use crate::cli::{Cli, Verb};
+use crate::event::Sink;
+use crate::report::{Lines, Manner};
 use crate::{manifest, stages};
 
 /// Where words go.
@@ -30,6 +33,13 @@ pub struct Streams<'a> {
     pub terminal: bool,
     /// Whether words are coloured.
     pub coloured: bool,
+}
+
+impl Streams<'_> {
+    /// Tells people of what a verb meets in the cache: damage, or that it waits.
+    fn teller(&self) -> Arc<dyn Sink> {
+        Arc::new(Lines::new(io::stderr(), Manner { colour: self.coloured, verbose: false }))
+    }
 }
 
 /// Does what the command line says.

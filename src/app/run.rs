@@ -29,7 +29,8 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let cancel = listen_for_signals()?;
     let Reporters { tally, live, lines, events } = Reporters::new(args, streams);
     let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, usize::from);
-    let store = Arc::new(Store::open(&project.cache, Arc::new(RealDisk), Arc::clone(&events))?);
+    let store =
+        Arc::new(Store::open_unless(&project.cache, Arc::new(RealDisk), Arc::clone(&events), &|| cancel.raised())?);
     let (study, profile) = (&project.study.name, &project.study.profile);
     events.emit(Event::RunStarted { study: study.clone(), profile: profile.clone(), stages: wanted.len(), jobs });
     let pool: Arc<dyn Devices> = Arc::new(Pool::cpu(jobs));
@@ -148,6 +149,7 @@ fn remember(store: &Store, project: &Project, outcome: &Outcome, whole: bool) ->
     store.update_root(study, profile, |root| {
         if whole {
             root.stages.retain(|name, _| project.study.instance(name).is_some());
+            root.partial &= outcome.stages.iter().any(|ended| ended.key.is_none());
         }
         for ended in &outcome.stages {
             if let Some(key) = ended.key {

@@ -257,7 +257,7 @@ impl Engine {
     }
 
     /// The user's files must hold what they held when the stage began; otherwise the result belongs to no key.
-    fn check_files(&self, action: &Action) -> Result<(), Failure> {
+    pub(super) fn check_files(&self, action: &Action) -> Result<(), Failure> {
         for source in action.inputs.values() {
             if let Source::File { path, digest } = source
                 && self.digest_file(path)? != *digest
@@ -288,7 +288,11 @@ impl Engine {
                         makers.insert(name.clone(), maker);
                     }
                 }
-                Source::File { path, .. } => drop(files.insert(name.clone(), path.clone())),
+                // Within the project by its path there, so that a project that moved, or a second clone of it, finds it too.
+                Source::File { path, .. } => {
+                    let path = path.strip_prefix(&self.root).unwrap_or(path);
+                    files.insert(name.clone(), path.to_owned());
+                }
             }
         }
         Context { makers, files, ..self.bare_context(seconds) }

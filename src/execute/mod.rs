@@ -5,11 +5,13 @@
 //! plans, nor which stage runs when, nor what any kind computes.
 //!
 //! Reading order: `failure`, `cancel`, `device`, `action` (the unit the cache knows), `engine` (how one is run), `remake` (absent bytes
-//! are no miss), `memo` (decoded inputs, kept while they are used), `stage` (what a stage sees), `arithmetic`, `guard` (commands).
+//! are no miss) with `derive` (in what order), `memo` (decoded inputs, kept while they are used), `stage` (what a stage sees), `arithmetic`,
+//! `guard` (commands).
 
 mod action;
 mod arithmetic;
 mod cancel;
+mod derive;
 mod device;
 mod engine;
 mod failure;
@@ -25,4 +27,5 @@ pub use device::{Device, Devices, Lease};
 pub use engine::{Caller, Engine};
 pub use failure::Failure;
 pub use memo::Memo;
+pub use remake::Remaking;
 pub use stage::{Place, StageContext, Work};

@@ -6,8 +6,10 @@
 //! failed, those below are skipped and everything else goes on. An interruption or a failing machine starts nothing further and waits
 //! for what is running to stop.
 //!
-//! It knows neither what any kind computes nor how results are shown. Reading order: `ready`, `pool`, `run`.
+//! It knows neither what any kind computes nor how results are shown. Reading order: `ready`, `pool`, `run`,
+//! `again` (bytes that are gone).
 
+mod again;
 mod pool;
 mod ready;
 mod run;

@@ -1,39 +1,37 @@
 //! The runner's loop, and one run of one stage.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError, mpsc};
 use std::time::Instant;
 
+use super::again::{Gone, Purpose};
 use super::{Ready, State};
 use crate::event::Event;
-use crate::execute::{Caller, Engine, Failure, Source, StageContext, Work};
-use crate::key::{Digest, Fingerprint, Inputs, Key, Output, Outputs, Record};
+use crate::execute::{Caller, Engine, Failure, StageContext, Work};
+use crate::key::{Fingerprint, Inputs, Key, Outputs, Record};
 use crate::manifest::Study;
 use crate::plan::{Graph, Reason, Resolved, World, inputs_of, resolve};
 use crate::store::Lookup;
 
-/// How often the same bytes are made again for one purpose before the cache is taken to be failing.
-const ATTEMPTS: usize = 5;
-
 /// Everything that a run of a study needs.
 pub struct Schedule<'a> {
-    study: &'a Study,
+    pub(super) study: &'a Study,
     works: &'a [Arc<dyn Work>],
-    wanted: Vec<usize>,
-    engine: &'a Engine,
+    pub(super) wanted: Vec<usize>,
+    pub(super) engine: &'a Engine,
     world: &'a (dyn World + Sync),
     jobs: usize,
-    done: Vec<OnceLock<Done>>,
+    pub(super) done: Vec<OnceLock<Done>>,
 }
 
 /// What is known of a stage that is through.
-struct Done {
-    key: Key,
-    backend: &'static str,
-    inputs: Inputs,
-    outputs: Outputs,
+pub(super) struct Done {
+    pub(super) key: Key,
+    pub(super) backend: &'static str,
+    pub(super) inputs: Inputs,
+    pub(super) outputs: Outputs,
 }
 
 /// A stale stage on its way.
@@ -181,11 +179,11 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    fn name(&self, place: usize) -> &str {
+    pub(super) fn name(&self, place: usize) -> &str {
         &self.study.instances[self.wanted[place]].name
     }
 
-    fn place_of(&self, instance: usize) -> usize {
+    pub(super) fn place_of(&self, instance: usize) -> usize {
         self.wanted.binary_search(&instance).expect("invariant: what a wanted stage needs is wanted")
     }
 
@@ -218,7 +216,7 @@ impl<'a> Schedule<'a> {
         self.engine.events().emit(Event::StageStarted { stage: stage.clone(), kind: kind.clone(), reason });
         let start = Instant::now();
         let caller = Caller { stage: stage.clone(), backend: backend.to_owned(), ..Caller::default() };
-        let outputs = self.work(place, &inputs, &caller)?;
+        let outputs = self.work(place, &inputs, &caller, &Purpose::of(place))?;
         let seconds = start.elapsed().as_secs_f64();
         let record = self.commit(fingerprint, outputs, &caller, seconds)?;
         let (hit, ran) = (caller.hit.load(Ordering::Relaxed), caller.ran.load(Ordering::Relaxed));
@@ -228,8 +226,14 @@ impl<'a> Schedule<'a> {
         Ok(())
     }
 
-    /// Does a stage's work; bytes that it finds gone are made again by the stage above that made them, however many they are.
-    fn work(&self, place: usize, inputs: &Inputs, caller: &Caller) -> Result<Outputs, Failure> {
+    /// Does a stage's work; bytes that it finds gone are made again, however many they are.
+    pub(super) fn work(
+        &self,
+        place: usize,
+        inputs: &Inputs,
+        caller: &Caller,
+        purpose: &Purpose,
+    ) -> Result<Outputs, Failure> {
         let mut gone = Gone::default();
         loop {
             let context = StageContext::new(self.engine, caller, inputs);
@@ -238,73 +242,10 @@ impl<'a> Schedule<'a> {
             match result.unwrap_or_else(|panic| Err(Failure::Work(bug(&*panic)))) {
                 Err(Failure::Absent(output)) => {
                     gone.once_more(&output)?;
-                    self.make_again(&output)?;
+                    self.make_again_for(&output, purpose)?;
                 }
                 result => return result,
             }
-        }
-    }
-
-    /// Makes the bytes of a stage's output again: by the action that made them, or by running that stage once more, whose actions
-    /// are all found.
-    ///
-    /// # Errors
-    /// If it cannot be done, or gives other bytes.
-    ///
-    /// # Panics
-    /// Never: only stages that are done are asked.
-    pub fn make_again(&self, output: &Output) -> Result<(), Failure> {
-        let mut gone = Gone::default();
-        loop {
-            match self.engine.ensure(&Source::Kept(output.clone())) {
-                // The action that made it reads what a stage above made, such as a table.
-                Err(Failure::Absent(needed)) if needed.digest != output.digest => {
-                    gone.once_more(&needed)?;
-                    self.make_again(&needed)?;
-                }
-                Err(Failure::Absent(_)) => return self.run_again(output),
-                result => return result,
-            }
-        }
-    }
-
-    /// Runs the stage that made these bytes once more.
-    fn run_again(&self, output: &Output) -> Result<(), Failure> {
-        let makes = |place: &usize| {
-            let done = self.done[*place].get();
-            done.is_some_and(|done| done.outputs.values().any(|made| made.digest == output.digest))
-        };
-        let Some(place) = (0..self.wanted.len()).find(makes) else {
-            let digest = output.digest.short();
-            return Err(Failure::Machine(format!(
-                "the bytes of `{digest}` are gone and no stage of this study makes them"
-            )));
-        };
-        let done = self.done[place].get().expect("invariant: it was just seen");
-        let (kind, stage) = (&self.study.instances[self.wanted[place]].kind, self.name(place).to_owned());
-        let (digest, name) = (output.digest, kind.name().to_owned());
-        self.engine.events().emit(Event::Remade { digest, kind: name, key: done.key });
-        let caller = Caller { stage, backend: done.backend.to_owned(), ..Caller::default() };
-        let again = self.work(place, &done.inputs, &caller)?;
-        if again.values().any(|made| made.digest == output.digest) {
-            return Ok(());
-        }
-        let stage = &caller.stage;
-        Err(Failure::Machine(format!("`{stage}` was run again for bytes that were gone, and gave others")))
-    }
-
-    /// The bytes of an output of a stage that is done, made again where they are gone.
-    ///
-    /// # Errors
-    /// If they cannot be.
-    pub fn bytes(&self, output: &Output) -> Result<Vec<u8>, Failure> {
-        let mut gone = Gone::default();
-        loop {
-            if let Some(bytes) = self.engine.store().read(output)? {
-                return Ok(bytes);
-            }
-            gone.once_more(output)?;
-            self.make_again(output)?;
         }
     }
 
@@ -326,26 +267,6 @@ impl<'a> Schedule<'a> {
                 Ok(reservation.commit(Record::new(fingerprint, outputs, context))?)
             }
         }
-    }
-}
-
-/// How often which bytes were found gone.
-#[derive(Default)]
-struct Gone(BTreeMap<Digest, usize>);
-
-impl Gone {
-    /// Notes that these bytes were found gone.
-    ///
-    /// # Errors
-    /// Where they were so often that something takes them away as fast as they are made.
-    fn once_more(&mut self, output: &Output) -> Result<(), Failure> {
-        let times = self.0.entry(output.digest).or_default();
-        *times += 1;
-        if *times <= ATTEMPTS {
-            return Ok(());
-        }
-        let digest = output.digest.short();
-        Err(Failure::Machine(format!("the bytes of `{digest}` vanish as fast as they are made again")))
     }
 }
 

@@ -1,6 +1,5 @@
 //! The store opens: its folders, the lock that says a run is on, its own folder under `tmp/`.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::fs::File;
@@ -12,11 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::disk::remove_all;
 use super::draft::Drafts;
 use super::layout::Layout;
-use super::lock::{Locks, Patience, lock_alone};
+use super::lock::{Locks, Patience, lock_until};
+use super::makers::Makers;
 use super::memo::Memo;
 use super::{Disk, Error};
 use crate::event::{Event, Sink};
-use crate::key::{Digest, Key, Output, Record, Records};
+use crate::key::{Key, Output, Record, Records};
 
 /// A cache that is open. Threads share it; programs share the folder.
 pub struct Store {
@@ -24,34 +24,38 @@ pub struct Store {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) events: Arc<dyn Sink>,
     pub(super) locks: Locks,
-    pub(super) makers: Mutex<HashMap<Digest, Key>>,
+    pub(super) makers: Mutex<Makers>,
     pub(super) memo: Mutex<Memo>,
     pub(super) drafts: Drafts,
-    /// Locked shared by runs and alone by gc, for as long as the store is open.
     /// Emptied workspaces, for those that come.
     rooms: Mutex<Vec<Room>>,
     /// Whether files were placed that no sync has covered yet.
     pub(super) unsynced: AtomicBool,
-    _gc: File,
+    /// Locked shared by runs and alone by gc, for as long as the store is open.
+    _gc: Option<File>,
 }
 
 impl Store {
-    /// Opens the cache at `root` for a run, making what is missing of it and sweeping what dead processes left under `tmp/`. While gc has
-    /// the cache alone it waits, and says so.
+    /// [`open_unless`](Self::open_unless), waiting however long it takes.
     ///
     /// # Errors
-    /// A cache that cannot be written, or a failing disk, with path and operation.
+    /// As there.
     pub fn open(root: &Path, disk: Arc<dyn Disk>, events: Arc<dyn Sink>) -> Result<Self, Error> {
-        Self::begin(root, disk, events, |file, path, events| {
-            match file.try_lock_shared() {
-                Ok(()) => return Ok(()),
-                Err(fs::TryLockError::Error(error)) => return Err(Error::at("lock", path)(error)),
-                Err(fs::TryLockError::WouldBlock) => {}
-            }
-            let message = format!("the cache `{}` is being collected; waiting for that", root.display());
-            events.emit(Event::Warning { stage: None, message });
-            file.lock_shared().map_err(Error::at("lock", path))
-        })
+        Self::open_unless(root, disk, events, &|| false)
+    }
+
+    /// Opens the cache at `root` for a run, making what is missing of it and sweeping what dead processes left under `tmp/`. While gc has
+    /// the cache alone it waits, and says so; `cancelled` is then asked at least once a second.
+    ///
+    /// # Errors
+    /// A cache that cannot be written, or a failing disk, with path and operation; [`Error::Interrupted`] when cancelled.
+    pub fn open_unless(
+        root: &Path,
+        disk: Arc<dyn Disk>,
+        events: Arc<dyn Sink>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Self, Error> {
+        Self::begin(root, disk, events, |file, path, events| wait_for_gc(root, (file, path), events, cancelled))
     }
 
     /// Opens the cache at `root` once no run uses it, and keeps runs out. `waiting` is called once if some run does; `cancelled` is
@@ -67,7 +71,7 @@ impl Store {
         waiting: &dyn Fn(),
     ) -> Result<Alone, Error> {
         let patience = Patience { cancelled, waiting };
-        Self::begin(root, disk, events, |file, path, _| lock_alone(file, path, patience)).map(Alone)
+        Self::begin(root, disk, events, |file, path, _| lock_until(|| file.try_lock(), path, patience)).map(Alone)
     }
 
     fn begin(
@@ -87,7 +91,18 @@ impl Store {
             Ok((gc, Drafts::begin(&layout, disk.clone(), events.clone())?))
         };
         let (gc, drafts) = prepare().map_err(|error: Error| error.opening(root))?;
-        Ok(Self {
+        Ok(Self::with(layout, disk, events, drafts, Some(gc)))
+    }
+
+    /// Of its parts.
+    pub(super) fn with(
+        layout: Layout,
+        disk: Arc<dyn Disk>,
+        events: Arc<dyn Sink>,
+        drafts: Drafts,
+        gc: Option<File>,
+    ) -> Self {
+        Self {
             locks: Locks::new(&layout, disk.clone()).with_spares_in(drafts.folder()),
             layout,
             disk,
@@ -98,7 +113,7 @@ impl Store {
             rooms: Mutex::default(),
             unsynced: AtomicBool::new(false),
             _gc: gc,
-        })
+        }
     }
 
     /// The cache's folder.
@@ -129,7 +144,12 @@ impl Store {
 
     /// Names a damaged file and moves it to `quarantine/`. One that another process has just set aside is gone, which is as good.
     pub(super) fn set_aside(&self, path: &Path, problem: &str) -> Result<(), Error> {
-        self.drafts.set_aside(path, problem)
+        if self.is_writable() {
+            return self.drafts.set_aside(path, problem);
+        }
+        let message = format!("{}: {problem}; it stays there, since the cache may not be written", path.display());
+        self.events.emit(Event::Warning { stage: None, message });
+        Ok(())
     }
 
     /// What cannot be answered while planning is told and taken for absent.
@@ -139,6 +159,20 @@ impl Store {
             None
         })
     }
+}
+
+/// Takes the lock on the cache that runs share.
+pub(super) fn wait_for_gc(
+    root: &Path,
+    (file, path): (&File, &Path),
+    events: &dyn Sink,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<(), Error> {
+    let waiting = || {
+        let message = format!("the cache `{}` is being collected; waiting for that", root.display());
+        events.emit(Event::Warning { stage: None, message });
+    };
+    lock_until(|| file.try_lock_shared(), path, Patience { cancelled, waiting: &waiting })
 }
 
 impl fmt::Debug for Store {
@@ -278,6 +312,19 @@ mod tests {
             assert!(!run.is_finished());
             drop(alone);
         });
+    }
+
+    #[test]
+    fn a_run_that_waits_for_gc_says_so_and_ends_when_cancelled() {
+        let place = Place::new();
+        let _alone = Store::open_alone(place.path(), Arc::new(RealDisk), Arc::new(Silent), &|| true, &|| ()).unwrap();
+        let asked = std::cell::Cell::new(0);
+        let cancelled = || {
+            asked.set(asked.get() + 1);
+            asked.get() == 3
+        };
+        let opened = Store::open_unless(place.path(), Arc::new(RealDisk), Arc::new(Silent), &cancelled);
+        assert!(matches!(opened, Err(Error::Interrupted)));
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub(super) struct Drafts {
     folder: PathBuf,
     quarantine: PathBuf,
     count: AtomicU64,
-    _alive: File,
+    /// None where nothing can be written.
+    alive: Option<File>,
 }
 
 /// A file that is not in its place yet. Dropped before that, it goes.
@@ -52,7 +53,18 @@ impl Drafts {
         let alive = disk.create(&path).map_err(Error::at("create", &path))?;
         alive.lock().map_err(Error::at("lock", &path))?;
         let quarantine = layout.quarantine();
-        Ok(Self { disk, events, folder, quarantine, count: AtomicU64::new(0), _alive: alive })
+        Ok(Self { disk, events, folder, quarantine, count: AtomicU64::new(0), alive: Some(alive) })
+    }
+
+    /// For a cache that may not be written: no draft is possible.
+    pub(super) fn nowhere(layout: &Layout, disk: Arc<dyn Disk>, events: Arc<dyn Sink>) -> Self {
+        let (folder, quarantine) = (layout.tmp().join("nowhere"), layout.quarantine());
+        Self { disk, events, folder, quarantine, count: AtomicU64::new(0), alive: None }
+    }
+
+    /// Whether anything can be written.
+    pub(super) fn are_possible(&self) -> bool {
+        self.alive.is_some()
     }
 
     /// This process's folder.
@@ -155,6 +167,9 @@ impl Drop for Draft<'_> {
 
 impl Drop for Drafts {
     fn drop(&mut self) {
+        if !self.are_possible() {
+            return;
+        }
         // What stays behind on a failing disk is swept by the next store that opens.
         let _ = self.disk.remove_folder(&self.folder);
     }

@@ -47,6 +47,14 @@ pub enum Error {
         /// Where the second record is kept; the first stays in its place.
         kept: PathBuf,
     },
+    /// Not everything that studies reach is known, so nothing may be taken for unreached.
+    #[error("what the study of `{}` reaches is not known, since {why}; a run of that study as a whole settles it, or the removal of that file where the study is no more", .root.display())]
+    ReachUnknown {
+        /// The file of the root.
+        root: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The run was cancelled while waiting for a lock.
     #[error("interrupted")]
     Interrupted,

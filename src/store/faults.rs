@@ -122,7 +122,7 @@ fn scenario(place: &Path, disk: Arc<Faulty>) -> Result<(), Error> {
         store.write_list(&stage.key, &[action.key])?;
         reservation.commit(stage.clone())?;
     }
-    store.write_root("fig3", "small", &Root { stages: [("train".to_owned(), stage.key)].into() })?;
+    store.write_root("fig3", "small", &Root { stages: [("train".to_owned(), stage.key)].into(), partial: false })?;
     let _held = store.lock_study("fig3", &|| false, &|| ())?;
     store.copy_to(&action.outputs["theta"], &place.join("results/theta"))?;
     Ok(())

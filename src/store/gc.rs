@@ -12,6 +12,9 @@
 //! With a limit, it stops as soon as what is left fits; without one, everything of the classes asked for goes. Kinds named in `keep` lose nothing
 //! in 2, 3 and 4. Records of unknown formats, those that diverged, roots and the memo are never touched.
 //!
+//! Where a root is damaged, or the record or the list of a stage that it names is damaged or gone, nothing goes at all: what is reached is not
+//! known then.
+//!
 //! A plan holds for the cache as it was: make it with the same [`Alone`] that applies it.
 
 use std::collections::BTreeSet;
@@ -75,15 +78,21 @@ pub struct GcPlan {
     pub after_bytes: u64,
     /// Whether the limit is met; true without one.
     pub fits: bool,
+    /// How many profiles of studies say what they reach; where none does, everything is unreached.
+    pub roots: u64,
 }
 
 impl Store {
-    /// What gc would remove. Nothing is changed, except that records found damaged are set aside.
+    /// What gc would remove. Nothing is changed, except that roots, lists and records found damaged are set aside.
     ///
     /// # Errors
-    /// A disk that cannot be read.
+    /// [`Error::ReachUnknown`] where a root, or the record or the list of a stage that it names, is damaged or gone; a disk that cannot be
+    /// read.
     pub fn plan_gc(&self, options: &GcOptions) -> Result<GcPlan, Error> {
         let survey = Survey::of(self)?;
+        if let Some((root, why)) = survey.doubts.first().cloned() {
+            return Err(Error::ReachUnknown { root, why });
+        }
         let mut candidates = self.candidates(&survey, options);
         candidates.sort_by(|a, b| {
             let by_cost = a.seconds_per_byte.total_cmp(&b.seconds_per_byte);
@@ -101,7 +110,8 @@ impl Store {
             after_bytes -= item.bytes;
             items.push(item);
         }
-        Ok(GcPlan { items, before_bytes, after_bytes, fits: limit.is_none_or(|limit| after_bytes <= limit) })
+        let fits = limit.is_none_or(|limit| after_bytes <= limit);
+        Ok(GcPlan { items, before_bytes, after_bytes, fits, roots: survey.roots })
     }
 
     fn candidates(&self, survey: &Survey, options: &GcOptions) -> Vec<GcItem> {
@@ -203,7 +213,13 @@ mod tests {
         store.write_list(&stage.key, &[last.key]).unwrap();
         commit(&store, &stage);
         records.extend([last, stage]);
-        store.write_root("fig3", "small", &Root { stages: [("train".to_owned(), records[5].key)].into() }).unwrap();
+        store
+            .write_root(
+                "fig3",
+                "small",
+                &Root { stages: [("train".to_owned(), records[5].key)].into(), partial: false },
+            )
+            .unwrap();
         store.put(&blob(9).0).unwrap();
         (store, records)
     }
@@ -258,7 +274,7 @@ mod tests {
         store.apply(&plan).unwrap();
         assert!(!store.contains(&blob(4).1));
         assert_eq!(store.record(&records[4].key).unwrap().as_ref(), Some(&records[4]));
-        assert_eq!(store.maker_of(&blob(4).1.digest).unwrap(), Some(records[4].key));
+        assert_eq!(store.makers_of(&blob(4).1.digest).unwrap(), [records[4].clone()]);
     }
 
     #[test]

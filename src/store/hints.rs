@@ -8,7 +8,7 @@ use super::sealed::{seal, unseal};
 use super::{Error, Store};
 use crate::key::Key;
 
-const HINTS: &str = "thalweg-hints 1";
+pub(super) const HINTS: &str = "thalweg-hints 1";
 
 /// A record to go on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -80,8 +80,12 @@ impl Layout {
         fanned(&self.records(), &key.to_string(), &format!(".diverged-{}", content.short()))
     }
 
+    pub(super) fn all_hints(&self) -> PathBuf {
+        self.root.join("hints")
+    }
+
     pub(super) fn hints(&self, key: &Key) -> PathBuf {
-        fanned(&self.root.join("hints"), &key.to_string(), "")
+        fanned(&self.all_hints(), &key.to_string(), "")
     }
 
     pub(super) fn study_root(&self, study: &str, profile: &str) -> PathBuf {

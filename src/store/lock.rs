@@ -173,11 +173,15 @@ impl Spares {
     }
 }
 
-/// Takes the lock on an open file alone, which is never unlinked.
-pub(super) fn lock_alone(file: &File, path: &Path, patience: Patience<'_>) -> Result<(), Error> {
+/// Takes the lock on an open file, which is never unlinked, by trying again and again.
+pub(super) fn lock_until(
+    try_lock: impl Fn() -> Result<(), fs::TryLockError>,
+    path: &Path,
+    patience: Patience<'_>,
+) -> Result<(), Error> {
     let mut steps = Steps::new(patience);
     loop {
-        match file.try_lock() {
+        match try_lock() {
             Ok(()) => return Ok(()),
             Err(fs::TryLockError::WouldBlock) => std::thread::sleep(steps.next()?),
             Err(fs::TryLockError::Error(error)) => return Err(Error::at("lock", path)(error)),

@@ -116,7 +116,7 @@ impl Store {
     /// Never: a memo serialises.
     pub fn flush(&self) -> Result<(), Error> {
         let mut memo = self.memo();
-        if !memo.changed {
+        if !memo.changed || !self.is_writable() {
             return Ok(());
         }
         let entries = memo.entries(&self.layout);

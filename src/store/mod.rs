@@ -39,8 +39,8 @@
 //! # Reading order
 //!
 //! `error`, `disk` (the few operations that write), `layout` (names), `draft` (writing a file whole), `lock` (kernel locks), `cache` (the
-//! store opens), `blobs`, `records` (with `sealed`, their checksum), `reserve` (a miss is the right to write), `makers`, `roots` (with lists), `hints`, `memo`; then
-//! maintenance: `survey` (what is there and what is reached), `stats`, `verify`, `gc`, `size`.
+//! store opens), `look` (where it may only be read), `blobs`, `records` (with `sealed`, their checksum), `reserve` (a miss is the right to write), `makers`, `roots` (with
+//! lists), `hints`, `memo`; then maintenance: `survey` (what is there and what is reached), `stats`, `verify`, `gc`, `size`.
 
 mod blobs;
 mod cache;
@@ -51,6 +51,7 @@ mod gc;
 mod hints;
 mod layout;
 mod lock;
+mod look;
 mod makers;
 mod memo;
 mod records;

@@ -2,23 +2,28 @@
 //! under which a study's results are written.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
 use super::layout::{file_name, files_below, read_file};
 use super::lock::{Held, Patience};
-use super::sealed::{seal, unseal};
+use super::sealed::{is_damaged, seal, unseal};
 use super::{Error, Store};
 use crate::key::{Digest, Key};
 
-const LIST: &str = "thalweg-list 1";
+pub(super) const LIST: &str = "thalweg-list 1";
+pub(super) const DAMAGED: &str = "damaged root: its checksum does not fit";
 
 /// What one profile of a study reaches: the key of each stage instance's record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {
     /// Stage instances by name.
     pub stages: BTreeMap<String, Key>,
+    /// Whether more is reached than this says: an earlier root was damaged, and no run of the whole study has been since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 /// A root as it is written.
@@ -51,21 +56,60 @@ impl Store {
         Ok(body.and_then(|body| body.lines().map(|line| line.parse().ok()).collect()))
     }
 
-    /// What a profile of a study reaches; a damaged file is set aside.
+    /// The list of a stage whose record lies at `record`; where it is missing or damaged, what is there of both is set aside.
+    pub(super) fn whole_list(&self, stage: &Key, record: &Path) -> Result<Option<Vec<Key>>, Error> {
+        if let Some(list) = self.read_list(stage)? {
+            return Ok(Some(list));
+        }
+        let path = self.layout.list(stage);
+        let problem = match read_file(&path)? {
+            Some(bytes) if !is_damaged(LIST, &bytes) => return Ok(None),
+            Some(_) => {
+                self.set_aside(&path, "damaged list of a stage's actions")?;
+                "the list of this stage's actions is damaged"
+            }
+            None => "the list of this stage's actions is gone",
+        };
+        self.set_aside(record, problem)?;
+        Ok(None)
+    }
+
+    /// What a profile of a study reaches; a damaged file is set aside, and leaves an empty root that says it is partial.
     ///
     /// # Errors
     /// A disk that cannot be read.
     pub fn read_root(&self, study: &str, profile: &str) -> Result<Option<Root>, Error> {
-        self.root_at(&self.layout.study_root(study, profile))
+        Ok(self.root_at(&self.layout.study_root(study, profile))?.map(|(root, _)| root))
     }
 
-    fn root_at(&self, path: &std::path::Path) -> Result<Option<Root>, Error> {
-        let Some(bytes) = read_file(path)? else { return Ok(None) };
-        let root = serde_json::from_slice::<RootFile>(&bytes).ok().filter(|file| file.checksum == checksum(&file.root));
-        if root.is_none() {
-            self.set_aside(path, "damaged root: its checksum does not fit")?;
+    /// The root in a file, and whether the file was found damaged just now.
+    pub(super) fn root_at(&self, path: &Path) -> Result<Option<(Root, bool)>, Error> {
+        match find(path)? {
+            Found::Nothing => Ok(None),
+            Found::Whole(root) => Ok(Some((root, false))),
+            Found::Damage if !self.is_writable() => {
+                self.set_aside(path, DAMAGED)?;
+                Ok(Some((Root { partial: true, ..Root::default() }, true)))
+            }
+            Found::Damage => {
+                let _held = self.locks.take("roots", Patience::UNLIMITED)?;
+                self.mend_root(path)
+            }
         }
-        Ok(root.map(|file| file.root))
+    }
+
+    /// As [`root_at`](Self::root_at), by whoever holds the roots' lock.
+    fn mend_root(&self, path: &Path) -> Result<Option<(Root, bool)>, Error> {
+        match find(path)? {
+            Found::Nothing => Ok(None),
+            Found::Whole(root) => Ok(Some((root, false))),
+            Found::Damage => {
+                let root = Root { partial: true, ..Root::default() };
+                self.set_aside(path, DAMAGED)?;
+                self.settle_root(path, &root)?;
+                Ok(Some((root, true)))
+            }
+        }
     }
 
     /// Replaces what a profile of a study reaches.
@@ -80,12 +124,10 @@ impl Store {
     ///
     /// # Errors
     /// A failing disk.
-    ///
-    /// # Panics
-    /// Never: a root serialises.
     pub fn update_root(&self, study: &str, profile: &str, change: impl FnOnce(&mut Root)) -> Result<(), Error> {
         let _held = self.locks.take("roots", Patience::UNLIMITED)?;
-        let before = self.read_root(study, profile)?;
+        let path = self.layout.study_root(study, profile);
+        let before = self.mend_root(&path)?.map(|(root, _)| root);
         let mut root = before.clone().unwrap_or_default();
         change(&mut root);
         if before.as_ref() == Some(&root) {
@@ -94,19 +136,26 @@ impl Store {
         if self.unsynced.swap(false, Ordering::Relaxed) {
             self.drafts.sync_file_system()?;
         }
-        let file = RootFile { checksum: checksum(&root), root };
-        let mut text = serde_json::to_string_pretty(&file).expect("invariant: a root serialises");
-        text.push('\n');
-        self.drafts.write(text.as_bytes())?.settle(&self.layout.study_root(study, profile))
+        self.settle_root(&path, &root)
     }
 
-    /// The roots of all studies and profiles.
-    pub(super) fn all_roots(&self) -> Result<Vec<Root>, Error> {
-        let mut roots = Vec::new();
+    fn settle_root(&self, path: &Path, root: &Root) -> Result<(), Error> {
+        let file = RootFile { checksum: checksum(root), root: root.clone() };
+        let mut text = serde_json::to_string_pretty(&file).expect("invariant: a root serialises");
+        text.push('\n');
+        self.drafts.write(text.as_bytes())?.settle(path)
+    }
+
+    /// The roots of all studies and profiles by their files, and which of these were found damaged just now.
+    pub(super) fn all_roots(&self) -> Result<(BTreeMap<PathBuf, Root>, Vec<PathBuf>), Error> {
+        let (mut roots, mut damaged) = (BTreeMap::new(), Vec::new());
         for path in files_below(&self.layout.roots())? {
-            roots.extend(self.root_at(&path)?);
+            if let Some((root, was_damaged)) = self.root_at(&path)? {
+                damaged.extend(was_damaged.then(|| path.clone()));
+                roots.insert(path, root);
+            }
         }
-        Ok(roots)
+        Ok((roots, damaged))
     }
 
     /// The lock under which the results of one study are written; it waits as [`Store::reserve`] does.
@@ -116,6 +165,19 @@ impl Store {
     pub fn lock_study(&self, study: &str, cancelled: &dyn Fn() -> bool, waiting: &dyn Fn()) -> Result<Held<'_>, Error> {
         self.locks.take(&format!("results-{}", file_name(study)), Patience { cancelled, waiting })
     }
+}
+
+/// What is in a root's file.
+enum Found {
+    Nothing,
+    Damage,
+    Whole(Root),
+}
+
+fn find(path: &Path) -> Result<Found, Error> {
+    let Some(bytes) = read_file(path)? else { return Ok(Found::Nothing) };
+    let file = serde_json::from_slice::<RootFile>(&bytes).ok().filter(|file| file.checksum == checksum(&file.root));
+    Ok(file.map_or(Found::Damage, |file| Found::Whole(file.root)))
 }
 
 fn checksum(root: &Root) -> Digest {
@@ -164,14 +226,17 @@ mod tests {
     fn a_damaged_root_is_set_aside_and_written_anew() {
         let place = Place::new();
         let (store, heard) = open_listening(&place);
-        let root = Root { stages: [("train".to_owned(), stage_of(1, &[]).key)].into() };
+        let root = Root { stages: [("train".to_owned(), stage_of(1, &[]).key)].into(), partial: false };
         store.write_root("fig3", "small", &root).unwrap();
         let path = store.layout.study_root("fig3", "small");
         let length = std::fs::read(&path).unwrap().len();
         let in_the_key = length - 20;
         flip(&path, in_the_key);
-        assert_eq!(store.read_root("fig3", "small").unwrap(), None);
+        let partial = Root { partial: true, ..Root::default() };
+        assert_eq!(store.read_root("fig3", "small").unwrap().as_ref(), Some(&partial));
         assert_eq!(heard.quarantined(), [path]);
+        store.update_root("fig3", "small", |there| there.stages.clone_from(&root.stages)).unwrap();
+        assert!(store.read_root("fig3", "small").unwrap().unwrap().partial, "until the whole study has run");
         store.write_root("fig3", "small", &root).unwrap();
         assert_eq!(store.read_root("fig3", "small").unwrap(), Some(root));
     }

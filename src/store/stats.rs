@@ -105,7 +105,7 @@ mod tests {
         let stage = stage_of(1, &[("theta", &blobs[0])]);
         actions.iter().chain([&stage]).for_each(|record| commit(&store, record));
         store.write_list(&stage.key, &[actions[0].key]).unwrap();
-        let root = Root { stages: [("train".to_owned(), stage.key)].into() };
+        let root = Root { stages: [("train".to_owned(), stage.key)].into(), partial: false };
         store.write_root("fig3", "small", &root).unwrap();
 
         let stats = store.stats().unwrap();

@@ -25,6 +25,10 @@ pub(super) struct Survey {
     pub(super) reached_blobs: BTreeSet<Digest>,
     /// For each blob, the action that makes it in the least time a byte.
     pub(super) makers: BTreeMap<Digest, Key>,
+    /// How many profiles of studies have a root.
+    pub(super) roots: u64,
+    /// Why more may be reached than is known: a root's file, and what is wrong.
+    pub(super) doubts: Vec<(PathBuf, String)>,
 }
 
 /// What is known of one record.
@@ -39,6 +43,10 @@ pub(super) struct Surveyed {
     pub(super) files: Vec<(PathBuf, u64)>,
     list: Vec<Key>,
     makers: Vec<Key>,
+    /// What it was made of.
+    inputs: Vec<Digest>,
+    /// Its outputs that are not among its inputs, inline ones included: what it can make again.
+    makes: Vec<Digest>,
 }
 
 impl Surveyed {
@@ -65,6 +73,8 @@ impl Survey {
             needed_records: BTreeSet::new(),
             reached_blobs: BTreeSet::new(),
             makers: BTreeMap::new(),
+            roots: 0,
+            doubts: Vec::new(),
         };
         for key in store.keys()? {
             if let Some(surveyed) = survey_record(store, &key)? {
@@ -81,7 +91,7 @@ impl Survey {
 
     fn find_makers(&mut self) {
         for (key, record) in self.records.iter().filter(|(_, record)| record.level == Level::Action) {
-            for digest in record.blobs.keys() {
+            for digest in record.makes.iter().filter(|digest| record.blobs.contains_key(digest)) {
                 let best = self.makers.entry(*digest).or_insert(*key);
                 if record.seconds_per_byte() < self.records[best].seconds_per_byte() {
                     *best = *key;
@@ -91,18 +101,37 @@ impl Survey {
     }
 
     fn reach(&mut self, store: &Store) -> Result<(), Error> {
-        for key in store.all_roots()?.into_iter().flat_map(|root| root.stages.into_values()) {
-            self.reached_records.insert(key);
-            self.reached_records.extend(self.records.get(&key).iter().flat_map(|record| &record.list));
+        for (path, root) in store.all_roots()?.0 {
+            self.roots += 1;
+            if root.partial {
+                self.doubts.push((path.clone(), "it was damaged".to_owned()));
+            }
+            for (stage, key) in root.stages {
+                self.reached_records.insert(key);
+                match self.records.get(&key) {
+                    Some(record) => self.reached_records.extend(&record.list),
+                    None => {
+                        self.doubts.push((path.clone(), format!("there is no whole record of its stage `{stage}`")));
+                    }
+                }
+            }
         }
         for record in self.reached_records.iter().filter_map(|key| self.records.get(key)) {
             self.reached_blobs.extend(record.blobs.keys());
         }
         let mut ahead: Vec<Key> = self.reached_records.iter().copied().collect();
         ahead.extend(self.reached_blobs.iter().filter_map(|digest| self.makers.get(digest)));
+        // Of several makers of an input any may be the one that can still make it, so all of them are needed.
+        let mut makers: BTreeMap<Digest, Vec<Key>> = BTreeMap::new();
+        for (key, record) in self.records.iter().filter(|(_, record)| record.level == Level::Action) {
+            record.makes.iter().for_each(|digest| makers.entry(*digest).or_default().push(*key));
+        }
         while let Some(key) = ahead.pop() {
-            if self.needed_records.insert(key) {
-                ahead.extend(self.records.get(&key).iter().flat_map(|record| &record.makers));
+            if self.needed_records.insert(key)
+                && let Some(record) = self.records.get(&key)
+            {
+                ahead.extend(&record.makers);
+                ahead.extend(record.inputs.iter().filter_map(|digest| makers.get(digest)).flatten());
             }
         }
         Ok(())
@@ -112,11 +141,14 @@ impl Survey {
 fn survey_record(store: &Store, key: &Key) -> Result<Option<Surveyed>, Error> {
     let Some((path, record)) = store.locate(key)? else { return Ok(None) };
     let blobs = record.outputs.values().filter(|output| output.inline.is_none());
+    let inputs: Vec<Digest> = record.fingerprint.inputs.values().copied().collect();
     let level = record.fingerprint.level;
     let mut files = vec![with_length(path)];
     let mut list = Vec::new();
     if level == Level::Stage {
-        list = store.read_list(key)?.unwrap_or_default();
+        // Without its list nobody knows which actions it used: it is made again from what these left, and its list with it.
+        let Some(whole) = store.whole_list(key, &files[0].0)? else { return Ok(None) };
+        list = whole;
         files.extend(length_of(&store.layout.list(key)).map(|bytes| (store.layout.list(key), bytes)));
     }
     Ok(Some(Surveyed {
@@ -127,6 +159,8 @@ fn survey_record(store: &Store, key: &Key) -> Result<Option<Surveyed>, Error> {
         files,
         list,
         makers: record.context.makers.into_values().collect(),
+        makes: record.outputs.values().map(|output| output.digest).filter(|digest| !inputs.contains(digest)).collect(),
+        inputs,
     }))
 }
 

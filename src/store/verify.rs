@@ -1,4 +1,4 @@
-//! Reading everything: every blob against its digest, every record, list and root against its checksum.
+//! Reading everything: every blob against its digest, every record, list, hint and root against its checksum.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +6,10 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::blobs::blob_problem;
+use super::hints::HINTS;
 use super::layout::{files_below, length_of, name_of, read_file};
-use super::{Error, Store};
+use super::sealed::is_damaged;
+use super::{Error, Store, roots};
 use crate::key::{Digest, Key, Record, RecordError};
 
 /// A damaged file that was set aside.
@@ -50,12 +52,15 @@ impl Store {
     pub fn verify(&self) -> Result<Verified, Error> {
         let blobs = files_below(&self.layout.blobs())?;
         let records = files_below(&self.layout.records())?;
+        let hints = files_below(&self.layout.all_hints())?;
         let of_blobs = blobs.par_iter().map(|path| self.verify_blob(path));
         let of_records = records.par_iter().map(|path| self.verify_record(path));
-        let mut verified =
-            of_blobs.chain(of_records).try_reduce(Verified::default, |one, other| Ok(Verified::and(one, other)))?;
-        // A damaged root is set aside and told by whoever reads it.
-        self.all_roots()?;
+        let of_hints = hints.par_iter().map(|path| self.verify_hints(path));
+        let all = of_blobs.chain(of_records).chain(of_hints);
+        let mut verified = all.try_reduce(Verified::default, |one, other| Ok(Verified::and(one, other)))?;
+        let damaged_roots = self.all_roots()?.1;
+        let damage = |path| Damage { path, problem: roots::DAMAGED.to_owned() };
+        verified.damaged.extend(damaged_roots.into_iter().map(damage));
         verified.damaged.sort();
         Ok(verified)
     }
@@ -78,10 +83,9 @@ impl Store {
         let Some(bytes) = read_file(path)? else { return Ok(Verified::default()) };
         let length = bytes.len() as u64;
         if suffix == "list" {
-            let damaged = self.read_list(&key)?.is_none().then(|| self.damage(path, "damaged list"));
             return Ok(Verified {
                 bytes: length,
-                damaged: damaged.transpose()?.into_iter().collect(),
+                damaged: self.verify_list(path, &key, &bytes)?,
                 ..Verified::default()
             });
         }
@@ -95,6 +99,25 @@ impl Store {
         }
     }
 
+    /// A stage's record without its list does not say what the stage reaches, so it is made again too.
+    fn verify_list(&self, path: &Path, stage: &Key, bytes: &[u8]) -> Result<Vec<Damage>, Error> {
+        if !is_damaged(roots::LIST, bytes) {
+            return Ok(Vec::new());
+        }
+        let mut damaged = vec![self.damage(path, "damaged list of a stage's actions")?];
+        if let Some((record, _)) = self.locate(stage)? {
+            damaged.push(self.damage(&record, "the list of this stage's actions is damaged")?);
+        }
+        Ok(damaged)
+    }
+
+    fn verify_hints(&self, path: &Path) -> Result<Verified, Error> {
+        let Some(bytes) = read_file(path)? else { return Ok(Verified::default()) };
+        let damaged = is_damaged(HINTS, &bytes).then(|| self.damage(path, "damaged hints")).transpose()?;
+        let bytes = bytes.len() as u64;
+        Ok(Verified { bytes, damaged: damaged.into_iter().collect(), ..Verified::default() })
+    }
+
     fn damage(&self, path: &Path, problem: &str) -> Result<Damage, Error> {
         self.set_aside(path, problem)?;
         Ok(Damage { path: path.to_owned(), problem: problem.to_owned() })
@@ -104,6 +127,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Place, blob, commit, flip, open_listening, record_of, stage_of};
+    use super::super::{Hint, Root};
     use super::*;
 
     #[test]
@@ -122,11 +146,23 @@ mod tests {
         assert_eq!((whole.blobs, whole.records, whole.damaged.len()), (6, 7, 0));
 
         let layout = &store.layout;
-        let mut damaged =
-            [layout.blob(&blob(2).1.digest), layout.record(&record_of(4, &[]).key), layout.list(&stage.key)];
+        let chain = record_of(1, &[]).key;
+        store.add_hint(&chain, Hint { key: chain, reached: 1 }).unwrap();
+        store
+            .write_root("fig3", "small", &Root { stages: [("train".to_owned(), stage.key)].into(), partial: false })
+            .unwrap();
+        let mut damaged = vec![
+            layout.blob(&blob(2).1.digest),
+            layout.record(&record_of(4, &[]).key),
+            layout.list(&stage.key),
+            layout.hints(&chain),
+            layout.study_root("fig3", "small"),
+        ];
         for path in &damaged {
             flip(path, 50);
         }
+        // It says nothing of what it reaches without its list.
+        damaged.push(layout.record(&stage.key));
         damaged.sort();
         let named: Vec<PathBuf> = store.verify().unwrap().damaged.into_iter().map(|damage| damage.path).collect();
         assert_eq!(named, damaged);
@@ -134,6 +170,6 @@ mod tests {
         told.sort();
         assert_eq!(told, damaged);
         let rest = store.verify().unwrap();
-        assert_eq!((rest.blobs, rest.records, rest.damaged.len()), (5, 6, 0));
+        assert_eq!((rest.blobs, rest.records, rest.damaged.len()), (5, 5, 0));
     }
 }

@@ -1,6 +1,8 @@
 //! Whole behaviour, through the binary.
 #![expect(clippy::print_stderr, reason = "a test says its seed, and what a machine did not let it try")]
 
+mod absent;
+mod collect;
 mod docs;
 mod endings;
 mod faults;
