@@ -110,15 +110,14 @@ impl TrainParams {
         } else {
             foreseen.call(&self.init(&recipe)).map(|record| state_of(&record, 0))
         };
-        let epochs = match *self.epochs {
-            Some(epochs) => epochs,
-            None => {
-                let (other, start) = (index::foreseen_states(foresight, "as_long_as")?, next.as_ref()?);
-                // Without its samples at hand, an epoch's length is known where it is the other's.
-                let alike =
-                    other.setting.data == recipe.setting.data && recipe.batch().ok() == Recipe::of(&other).batch().ok();
-                alike.then(|| epochs_up_to(&other, start, other.iterations_per_epoch).ok())??
-            }
+        let epochs = if let Some(epochs) = *self.epochs {
+            epochs
+        } else {
+            let (other, start) = (index::foreseen_states(foresight, "as_long_as")?, next.as_ref()?);
+            // Without its samples at hand, an epoch's length is known where it is the other's.
+            let alike =
+                other.setting.data == recipe.setting.data && recipe.batch().ok() == Recipe::of(&other).batch().ok();
+            alike.then(|| epochs_up_to(&other, start, other.iterations_per_epoch).ok())??
         };
         let mut states = 0;
         while let Some(state) = next.take() {
