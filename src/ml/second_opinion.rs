@@ -5,6 +5,7 @@ use candle_nn::{Conv2d, Conv2dConfig, Linear, Module};
 
 use super::jet::Jet;
 use super::models::{Activation, Architecture, Norm};
+use super::ops::axes;
 use super::params::Theta;
 use super::rng::Stream;
 use super::tape::Var;
@@ -21,7 +22,9 @@ fn ours(architecture: &Architecture, images: &Tensor) -> (Theta, Tensor) {
     let theta = model.init(&Stream::new(0, "init"), DType::F64, &Device::Cpu).unwrap();
     let parts = theta.layout().parts().len();
     let params: Vec<Jet> = (0..parts).map(|i| Jet::constant(Var::constant(theta.view(i).unwrap()))).collect();
-    let logits = model.forward(&params, &Jet::constant(Var::constant(images.clone())), &mut Norm::Batch).unwrap();
+    let logits = model
+        .forward(&params, &Jet::constant(Var::constant(axes::channels_last(images).unwrap())), &mut Norm::Batch)
+        .unwrap();
     (theta, logits.value().value().clone())
 }
 

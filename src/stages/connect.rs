@@ -348,6 +348,10 @@ impl ActionKind for Line {
         "line"
     }
 
+    fn version(&self) -> u32 {
+        setting::VERSION
+    }
+
     fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
         let objective = setting::objective(cx)?;
         let samples = cx.param("samples", 10u64)? as usize;

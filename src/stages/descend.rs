@@ -187,6 +187,10 @@ impl ActionKind for Descent {
         "descent"
     }
 
+    fn version(&self) -> u32 {
+        setting::VERSION
+    }
+
     fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
         let objective = setting::objective(cx)?;
         let (lr, until_loss) = (cx.param("lr", replay::LR)?, cx.required("until_loss")?);

@@ -35,6 +35,10 @@ impl ActionKind for Evaluate {
         "evaluate"
     }
 
+    fn version(&self) -> u32 {
+        setting::VERSION
+    }
+
     fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
         let objective = setting::objective(cx)?;
         let validation = setting::dataset(cx, "validation")?;

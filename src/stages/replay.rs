@@ -300,6 +300,10 @@ impl ActionKind for Replay {
         "replay"
     }
 
+    fn version(&self) -> u32 {
+        setting::VERSION
+    }
+
     fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
         let objective = setting::objective(cx)?;
         let training = training(cx, &objective)?;

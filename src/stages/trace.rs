@@ -173,6 +173,10 @@ impl ActionKind for Probe {
         "probe"
     }
 
+    fn version(&self) -> u32 {
+        setting::VERSION
+    }
+
     fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
         let mut produced = self.run_group(std::slice::from_ref(cx))?;
         Ok(produced.remove(0))

@@ -313,6 +313,10 @@ impl ActionKind for Epoch {
         "epoch"
     }
 
+    fn version(&self) -> u32 {
+        setting::VERSION
+    }
+
     fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
         let objective = setting::objective(cx)?;
         let training = replay::training(cx, &objective)?;

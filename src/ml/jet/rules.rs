@@ -48,7 +48,7 @@ impl Jet {
         self.bilinear(weight, |x, w| x.matmul(w, (false, true)))?.add_channels(bias)
     }
 
-    /// The convolution of images `[S, C, H, W]` with a kernel `[O, C, h, w]`.
+    /// The convolution of images `[S, H, W, C]` with a kernel `[O, C, h, w]`.
     ///
     /// # Errors
     /// Channels that differ, or a kernel larger than the padded image.
@@ -77,7 +77,7 @@ impl Jet {
         }
     }
 
-    /// The first maximum, in row-major order, of each window of `[S, C, H, W]`; windows do not overlap.
+    /// The first maximum, in row-major order, of each window of `[S, H, W, C]`; windows do not overlap.
     ///
     /// # Errors
     /// Images smaller than the window.
@@ -86,7 +86,7 @@ impl Jet {
         self.linear(|x| x.select(&selection))
     }
 
-    /// The mean of each window of `[S, C, H, W]`; windows do not overlap.
+    /// The mean of each window of `[S, H, W, C]`; windows do not overlap.
     ///
     /// # Errors
     /// Images smaller than the window.
@@ -94,26 +94,26 @@ impl Jet {
         self.linear(|x| x.avg_pool(window))
     }
 
-    /// The mean over all pixels of `[S, C, H, W]`: `[S, C]`.
+    /// The mean over all pixels of `[S, H, W, C]`: `[S, C]`.
     ///
     /// # Errors
-    /// A tensor that is not `[S, C, H, W]`.
+    /// A tensor that is not `[S, H, W, C]`.
     pub fn global_avg_pool(&self) -> Result<Self> {
-        let (_, _, height, width) = self.value.value().dims4()?;
+        let (_, height, width, _) = self.value.value().dims4()?;
         self.avg_pool((height, width))?.flatten()
     }
 
-    /// All but the first axis in one: `[S, …]` gives `[S, I]`.
+    /// Images `[S, H, W, C]` as `[S, C·H·W]`, their elements in PyTorch's order: channel by channel.
     ///
     /// # Errors
-    /// candle's, passed on.
+    /// A tensor that is not `[S, H, W, C]`.
     pub fn flatten(&self) -> Result<Self> {
         let dims = self.value.dims();
         let flat = [dims[0], dims[1..].iter().product()];
-        self.linear(|x| x.reshape(&flat))
+        self.linear(|x| x.channels_first()?.reshape(&flat))
     }
 
-    /// `x + b`, with one value a channel of `[S, C, …]`.
+    /// `x + b`, with one value a channel of `[…, C]`.
     ///
     /// # Errors
     /// Another number of values than channels.
@@ -134,7 +134,7 @@ impl Jet {
         Ok(Self { value, tangents, order: self.order.max(bias.order) })
     }
 
-    /// Batch normalisation of `[S, C, …]` with weight and bias `[C]`. Fused at order 0, else made of elementary rules.
+    /// Batch normalisation of `[…, C]` with weight and bias `[C]`. Fused at order 0, else made of elementary rules.
     ///
     /// # Errors
     /// [`Error::Setting`] for one value a channel, or fewer fixed moments than layers; another number of weights than
@@ -153,7 +153,7 @@ impl Jet {
         }
         norm::check(self.value.value())?;
         let dims = self.value.dims().to_vec();
-        let count = dims.iter().product::<usize>() / dims[1];
+        let count = dims[..dims.len() - 1].iter().product::<usize>();
         let mean = self.linear(|x| x.sum_channels()?.scale(1.0 / count as f64))?;
         let centred = self.add_scaled(&mean.linear(|m| m.broadcast_channels(&dims))?, -1.0)?;
         let variance = centred.bilinear(&centred, |x, y| x.dot_channels(y)?.scale(1.0 / count as f64))?;

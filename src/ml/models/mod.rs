@@ -33,7 +33,7 @@ pub trait Model: Send + Sync {
     /// How many batch-norm layers it has.
     fn norms(&self) -> usize;
 
-    /// The logits `[S, K]` of images `[S, C, H, W]`; `params` are the parts of the layout in order.
+    /// The logits `[S, K]` of images `[S, H, W, C]`; `params` are the parts of the layout in order.
     ///
     /// # Errors
     /// Shapes that do not fit; batch norm over one value a channel.

@@ -7,11 +7,12 @@ use candle_core::{Device, Tensor};
 use super::Placement;
 use crate::ml::data::Dataset;
 use crate::ml::jet::Jet;
+use crate::ml::ops::axes;
 use crate::ml::ops::norm::Moments;
 use crate::ml::tape::Var;
 use crate::ml::{Error, Result};
 
-/// Images on the device, their labels, and how they are cut.
+/// Images on the device, `[S, H, W, C]`, their labels, and how they are cut.
 pub(super) struct Samples {
     pub(super) images: Tensor,
     pub(super) labels: Vec<u32>,
@@ -26,7 +27,7 @@ impl Samples {
         let [channels, height, width] = data.shape;
         let dims = (data.len(), channels, height, width);
         let images = Tensor::from_slice(&data.inputs, dims, &Device::Cpu)?;
-        let images = images.to_dtype(placement.dtype)?.to_device(&placement.device)?;
+        let images = axes::channels_last(&images.to_dtype(placement.dtype)?)?.to_device(&placement.device)?;
         Ok(Self { images, labels: data.labels.clone(), chunk })
     }
 

@@ -1,18 +1,17 @@
-//! Sums and products per channel of `[S, C, …]`: what a bias and a batch norm are made of. Broadcast and sum are each
+//! Sums and products per channel of `[…, C]`: what a bias and a batch norm are made of. Broadcast and sum are each
 //! other's adjoint, and so the set is closed under differentiation.
 
 use candle_core::{Tensor, WithDType};
 
 use super::real::{Read, Real, dispatch, shape, tensor};
-use super::reduce::{sum, sum_of_products};
-use super::tiles;
+use super::tiles::{self, ELEMENTS};
 use crate::ml::Result;
 
-/// `[samples, channels, pixels]` of a tensor `[S, C, …]`.
-pub(super) fn planes(operation: &'static str, x: &Tensor) -> Result<[usize; 3]> {
+/// `[rows, channels]` of a tensor `[…, C]`.
+pub(super) fn rows(operation: &'static str, x: &Tensor) -> Result<[usize; 2]> {
     match x.dims() {
-        [samples, channels, rest @ ..] => Ok([*samples, *channels, rest.iter().product()]),
-        _ => Err(shape(operation, "samples and channels, `[S, C, …]`", &[x])),
+        [rest @ .., channels] if !rest.is_empty() && *channels > 0 => Ok([rest.iter().product(), *channels]),
+        _ => Err(shape(operation, "samples and channels, `[…, C]`", &[x])),
     }
 }
 
@@ -32,30 +31,22 @@ pub fn mul_channels(x: &Tensor, c: &Tensor) -> Result<Tensor> {
     dispatch!("mul_channels", x, T => with_channels::<T>("mul_channels", x, c, |x, c| x * c))
 }
 
-/// `c`, `[C]`, repeated to `dims`, `[S, C, …]`.
+/// `c`, `[C]`, repeated to `dims`, `[…, C]`.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless `c` has one value a channel of `dims`.
 pub fn broadcast_channels(c: &Tensor, dims: &[usize]) -> Result<Tensor> {
     const NAME: &str = "broadcast_channels";
-    let (&[_, channels, ref rest @ ..], true) = (dims, c.rank() == 1) else {
-        return Err(shape(NAME, "one value a channel", &[c]));
-    };
-    if c.dims() != [channels] {
-        return Err(shape(NAME, format!("{channels} values"), &[c]));
+    if dims.last() != c.dims().first() || c.rank() != 1 {
+        return Err(shape(NAME, format!("one value a channel of {dims:?}"), &[c]));
     }
-    let pixels: usize = rest.iter().product();
     dispatch!(NAME, c, T => {
         let c = Read::<T>::of(c, NAME)?;
         let c: &[T] = &c;
         let mut out = vec![0.0 as T; dims.iter().product()];
         let flops = out.len();
-        tiles::fill(&mut out, tile(channels * pixels), flops, |_, tile| {
-            for image in tile.chunks_exact_mut(channels * pixels) {
-                for (plane, &c) in image.chunks_exact_mut(pixels).zip(c) {
-                    plane.fill(c);
-                }
-            }
+        tiles::fill(&mut out, tile(c.len()), flops, |_, tile| {
+            tile.chunks_exact_mut(c.len()).for_each(|row| row.copy_from_slice(c));
         });
         tensor(out, dims)
     })
@@ -64,17 +55,16 @@ pub fn broadcast_channels(c: &Tensor, dims: &[usize]) -> Result<Tensor> {
 /// Σ over samples and pixels of `x`: `[C]`, summed in f64.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless `x` is `[S, C, …]`.
+/// [`Error::Shape`](crate::ml::Error::Shape) unless `x` is `[…, C]`.
 pub fn sum_channels(x: &Tensor) -> Result<Tensor> {
-    let sizes = planes("sum_channels", x)?;
-    dispatch!("sum_channels", x, T => {
-        let x = Read::<T>::of(x, "sum_channels")?;
+    const NAME: &str = "sum_channels";
+    let sizes = rows(NAME, x)?;
+    dispatch!(NAME, x, T => {
+        let x = Read::<T>::of(x, NAME)?;
         let x: &[T] = &x;
-        let sums = if sizes[2] == 1 {
-            rows(sizes, |at| x[at].to_f64())
-        } else {
-            columns(sizes, |_, plane| sum(&x[plane]))
-        };
+        let [sums] = sums(sizes, |row, [sums]: [&mut [f64]; 1]| {
+            sums.iter_mut().zip(&x[row]).for_each(|(sum, x)| *sum += x.to_f64());
+        });
         rounded::<T>(&sums)
     })
 }
@@ -82,50 +72,50 @@ pub fn sum_channels(x: &Tensor) -> Result<Tensor> {
 /// Σ over samples and pixels of `x·y`: `[C]`, summed in f64.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless `x` and `y` are `[S, C, …]` of one shape.
+/// [`Error::Shape`](crate::ml::Error::Shape) unless `x` and `y` are `[…, C]` of one shape.
 pub fn dot_channels(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     const NAME: &str = "dot_channels";
-    let sizes = planes(NAME, x)?;
+    let sizes = rows(NAME, x)?;
     if x.dims() != y.dims() {
         return Err(shape(NAME, "tensors of one shape", &[x, y]));
     }
     dispatch!(NAME, x, T => {
         let (x, y) = (Read::<T>::of(x, NAME)?, Read::<T>::of(y, NAME)?);
         let (x, y): (&[T], &[T]) = (&x, &y);
-        let sums = if sizes[2] == 1 {
-            rows(sizes, |at| x[at].to_f64() * y[at].to_f64())
-        } else {
-            columns(sizes, |_, plane| sum_of_products(&x[plane.clone()], &y[plane]))
-        };
+        let [sums] = sums(sizes, |row, [sums]: [&mut [f64]; 1]| {
+            let pairs = x[row.clone()].iter().zip(&y[row]);
+            sums.iter_mut().zip(pairs).for_each(|(sum, (x, y))| *sum += x.to_f64() * y.to_f64());
+        });
         rounded::<T>(&sums)
     })
 }
 
-/// Σ over samples of `value(index)` for each channel, where each sample has one value a channel.
-fn rows([samples, channels, _]: [usize; 3], value: impl Fn(usize) -> f64) -> Vec<f64> {
-    let mut sums = vec![0.0; channels];
-    for sample in 0..samples {
-        for (channel, sum) in sums.iter_mut().enumerate() {
-            *sum += value(sample * channels + channel);
+/// Several sums a channel at once, each over all rows: `add` adds one row, given by its range, to each of them. Tiles of rows are
+/// summed in order, and so are their sums.
+pub(super) fn sums<const N: usize, F>([rows, channels]: [usize; 2], add: F) -> [Vec<f64>; N]
+where
+    F: Fn(std::ops::Range<usize>, [&mut [f64]; N]) + Sync,
+{
+    let share = (ELEMENTS / channels).max(1);
+    let partials = tiles::map(rows.div_ceil(share), 2 * N * rows * channels, |index| {
+        let mut sums = [(); N].map(|()| vec![0.0; channels]);
+        for row in index * share..rows.min((index + 1) * share) {
+            add(row * channels..(row + 1) * channels, sums.each_mut().map(|sums| &mut sums[..]));
+        }
+        sums
+    });
+    let mut total = [(); N].map(|()| vec![0.0; channels]);
+    for partial in partials {
+        for (total, partial) in total.iter_mut().zip(partial) {
+            total.iter_mut().zip(partial).for_each(|(total, partial)| *total += partial);
         }
     }
-    sums
+    total
 }
 
-/// Σ over samples of `value(channel, plane)` for each channel, where `plane` is the range of its pixels in a sample.
-pub(super) fn columns<F>([samples, channels, pixels]: [usize; 3], value: F) -> Vec<f64>
-where
-    F: Fn(usize, std::ops::Range<usize>) -> f64 + Sync,
-{
-    tiles::map(channels, 2 * samples * channels * pixels, |channel| {
-        let start = |sample: usize| (sample * channels + channel) * pixels;
-        (0..samples).map(|sample| value(channel, start(sample)..start(sample) + pixels)).sum()
-    })
-}
-
-/// Whole samples, about as many elements as an elementwise tile has.
-pub(super) fn tile(sample: usize) -> usize {
-    sample.max(1) * (tiles::ELEMENTS / sample.max(1)).max(1)
+/// Whole rows, about as many elements as an elementwise tile has.
+pub(super) fn tile(row: usize) -> usize {
+    row.max(1) * (ELEMENTS / row.max(1)).max(1)
 }
 
 fn rounded<T: Real>(sums: &[f64]) -> Result<Tensor> {
@@ -139,24 +129,18 @@ fn with_channels<T: Real>(
     c: &Tensor,
     f: impl Fn(T, T) -> T + Sync,
 ) -> Result<Tensor> {
-    let [_, channels, pixels] = planes(operation, x)?;
+    let [_, channels] = rows(operation, x)?;
     if c.dims() != [channels] {
         return Err(shape(operation, format!("{channels} values, one a channel"), &[x, c]));
     }
     let (values, c) = (Read::<T>::of(x, operation)?, Read::<T>::of(c, operation)?);
     let (values, c): (&[T], &[T]) = (&values, &c);
     let mut out = vec![T::zero(); values.len()];
-    let length = tile(channels * pixels);
+    let length = tile(channels);
     tiles::fill(&mut out, length, values.len(), |index, tile| {
-        let from = values[index * length..].chunks_exact(channels * pixels);
-        for (to, from) in tile.chunks_exact_mut(channels * pixels).zip(from) {
-            if pixels == 1 {
-                to.iter_mut().zip(from).zip(c).for_each(|((to, &x), &c)| *to = f(x, c));
-                continue;
-            }
-            for ((to, from), &c) in to.chunks_exact_mut(pixels).zip(from.chunks_exact(pixels)).zip(c) {
-                to.iter_mut().zip(from).for_each(|(to, &x)| *to = f(x, c));
-            }
+        let from = values[index * length..].chunks_exact(channels);
+        for (to, from) in tile.chunks_exact_mut(channels).zip(from) {
+            to.iter_mut().zip(from).zip(c).for_each(|((to, &x), &c)| *to = f(x, c));
         }
     });
     tensor(out, x.dims())

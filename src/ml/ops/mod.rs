@@ -5,12 +5,22 @@
 //! depends on shapes alone, and sums run in one order within and over tiles, so that the bytes are the same for any
 //! number of threads. The head of each public function is its dispatch on device and dtype; a CUDA path goes there.
 //!
-//! Reading order: `real` (reading tensors, dispatch), `tiles` (the fixed partition), `elementwise`, `reduce`, `matmul`,
-//! `conv`, `channels` (bias, sums and products per channel), `norm`, `pool`, `softmax`.
+//! Images have their channels last, `[S, H, W, C]`: a pixel is then a run of memory, which is what vectors want.
+//!
+//! Reading order: `real` (reading tensors, dispatch on dtype), `lanes` (vectors, dispatch on the machine), `tiles` (the fixed partition),
+//! `elementwise`, `reduce`, `matmul`, `conv/`, `channels` (bias, sums and products per channel), `norm`, `pool`, `softmax`, `axes`.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a body for the machine's vectors gains by what is inlined into it, and by nothing else"
+)]
+#![expect(clippy::needless_range_loop, reason = "an index runs over several arrays at once, as in the formulas")]
+
+pub mod axes;
 pub mod channels;
 pub mod conv;
 pub mod elementwise;
+mod lanes;
 pub mod matmul;
 pub mod norm;
 pub mod pool;

@@ -1,13 +1,12 @@
-//! Batch normalisation over `[S, C, …]` in training mode, forward and backward in one pass each
+//! Batch normalisation over `[…, C]` in training mode, forward and backward in one pass each
 //! (Ioffe and Szegedy 2015): y = w·(x − mean)/√(var + ε) + b, with the biased variance of the batch itself.
 
 use std::sync::Arc;
 
 use candle_core::{Tensor, WithDType};
 
-use super::channels::{columns, planes, tile};
+use super::channels::{rows, sums, tile};
 use super::real::{Read, Real, dispatch, shape, tensor};
-use super::reduce::sum;
 use super::tiles;
 use crate::ml::{Error, Result};
 
@@ -25,13 +24,13 @@ pub struct Moments {
     pub count: usize,
 }
 
-/// That a batch `[S, C, …]` has more than one value a channel, without which its variance says nothing.
+/// That a batch `[…, C]` has more than one value a channel, without which its variance says nothing.
 ///
 /// # Errors
 /// [`Error::Setting`] if it has not.
 pub fn check(x: &Tensor) -> Result<()> {
-    let [samples, _, pixels] = planes("batch_norm", x)?;
-    if samples * pixels > 1 {
+    let [rows, _] = rows("batch_norm", x)?;
+    if rows > 1 {
         return Ok(());
     }
     let dims = x.dims();
@@ -40,13 +39,13 @@ pub fn check(x: &Tensor) -> Result<()> {
     )))
 }
 
-/// Mean and biased variance of each channel of `x`, `[S, C, …]`, in f64.
+/// Mean and biased variance of each channel of `x`, `[…, C]`, in f64.
 ///
 /// # Errors
 /// [`Error::Setting`] for one value a channel; a dtype or device without kernel.
 pub fn moments(x: &Tensor) -> Result<Moments> {
     check(x)?;
-    let sizes = planes("batch_norm", x)?;
+    let sizes = rows("batch_norm", x)?;
     dispatch!("batch_norm", x, T => Ok(moments_of::<T>(&Read::of(x, "batch_norm")?, sizes)))
 }
 
@@ -57,7 +56,7 @@ pub fn moments(x: &Tensor) -> Result<Moments> {
 pub fn batch_norm(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<(Tensor, Arc<Moments>)> {
     const NAME: &str = "batch_norm";
     check(x)?;
-    let sizes @ [_, channels, pixels] = planes(NAME, x)?;
+    let sizes @ [_, channels] = rows(NAME, x)?;
     if w.dims() != [channels] || b.dims() != [channels] {
         return Err(shape(NAME, format!("{channels} weights and biases, one a channel"), &[x, w, b]));
     }
@@ -65,16 +64,18 @@ pub fn batch_norm(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<(Tensor, Arc<Mom
         let (values, w, b) = (Read::<T>::of(x, NAME)?, Read::<T>::of(w, NAME)?, Read::<T>::of(b, NAME)?);
         let (values, w, b): (&[T], &[T], &[T]) = (&values, &w, &b);
         let moments = moments_of(values, sizes);
-        let scale: Vec<T> = (0..channels).map(|c| <T as WithDType>::from_f64(slope(&moments, c))).collect();
         let mean: Vec<T> = moments.mean.iter().map(|&mean| <T as WithDType>::from_f64(mean)).collect();
+        let scale: Vec<T> = (0..channels).map(|c| <T as WithDType>::from_f64(slope(&moments, c)) * w[c]).collect();
+        let (mean, scale) = (&mean[..], &scale[..]);
         let mut out = vec![0.0 as T; values.len()];
-        let length = tile(channels * pixels);
+        let length = tile(channels);
         tiles::fill(&mut out, length, 4 * values.len(), |index, tile| {
-            let from = values[index * length..].chunks_exact(pixels);
-            for (plane, (to, from)) in tile.chunks_exact_mut(pixels).zip(from).enumerate() {
-                let c = plane % channels;
-                let (mean, scale, bias) = (mean[c], scale[c] * w[c], b[c]);
-                to.iter_mut().zip(from).for_each(|(to, &x)| *to = (x - mean) * scale + bias);
+            let from = values[index * length..].chunks_exact(channels);
+            for (to, from) in tile.chunks_exact_mut(channels).zip(from) {
+                let (to, from) = (&mut to[..channels], &from[..channels]);
+                for c in 0..channels {
+                    to[c] = (from[c] - mean[c]) * scale[c] + b[c];
+                }
             }
         });
         Ok((tensor(out, x.dims())?, Arc::new(moments)))
@@ -87,40 +88,43 @@ pub fn batch_norm(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<(Tensor, Arc<Mom
 /// [`Error::Shape`] unless `g` has the shape of `x`.
 pub fn batch_norm_adjoint(g: &Tensor, x: &Tensor, w: &Tensor, moments: &Moments) -> Result<[Tensor; 3]> {
     const NAME: &str = "batch_norm_adjoint";
-    let sizes @ [samples, channels, pixels] = planes(NAME, x)?;
+    let sizes @ [count, channels] = rows(NAME, x)?;
     if g.dims() != x.dims() {
         return Err(shape(NAME, "tensors of one shape", &[g, x]));
     }
     dispatch!(NAME, x, T => {
         let (grads, values, w) = (Read::<T>::of(g, NAME)?, Read::<T>::of(x, NAME)?, Read::<T>::of(w, NAME)?);
         let (grads, values, w): (&[T], &[T], &[T]) = (&grads, &values, &w);
-        let bias = columns(sizes, |_, plane| sum(&grads[plane]));
-        let weight = columns(sizes, |c, plane| {
-            let pairs = grads[plane.clone()].iter().zip(&values[plane]);
-            pairs.map(|(&g, &x)| g.to_f64() * (x.to_f64() - moments.mean[c])).sum::<f64>() * slope(moments, c)
+        let means = &moments.mean[..];
+        let [bias, pull] = sums(sizes, |row, [bias, pull]: [&mut [f64]; 2]| {
+            let (g, x) = (&grads[row.clone()], &values[row]);
+            for c in 0..channels {
+                let g = g[c].to_f64();
+                bias[c] += g;
+                pull[c] += g * (x[c].to_f64() - means[c]);
+            }
         });
-        let count = (samples * pixels) as f64;
-        let round = <T as WithDType>::from_f64;
-        let terms: Vec<[T; 4]> = (0..channels)
-            .map(|c| {
-                let r = slope(moments, c);
-                [round(moments.mean[c]), round(w[c].to_f64() * r), round(bias[c] / count), round(weight[c] * r / count)]
-            })
-            .collect();
+        let weight: Vec<f64> = (0..channels).map(|c| pull[c] * slope(moments, c)).collect();
+        let round = |value: &dyn Fn(usize) -> f64| -> Vec<T> {
+            (0..channels).map(|c| <T as WithDType>::from_f64(value(c))).collect()
+        };
+        let mean = round(&|c| means[c]);
+        let scale = round(&|c| w[c].to_f64() * slope(moments, c));
+        let shift = round(&|c| bias[c] / count as f64);
+        let pull = round(&|c| weight[c] * slope(moments, c) / count as f64);
         let mut out = vec![0.0 as T; values.len()];
-        let length = tile(channels * pixels);
+        let length = tile(channels);
         tiles::fill(&mut out, length, 6 * values.len(), |index, tile| {
             let at = index * length;
-            let from = grads[at..].chunks_exact(pixels).zip(values[at..].chunks_exact(pixels));
-            for (plane, (to, (g, x))) in tile.chunks_exact_mut(pixels).zip(from).enumerate() {
-                let [mean, scale, shift, pull] = terms[plane % channels];
-                for ((to, &g), &x) in to.iter_mut().zip(g).zip(x) {
-                    *to = scale * (g - shift - (x - mean) * pull);
+            let from = grads[at..].chunks_exact(channels).zip(values[at..].chunks_exact(channels));
+            for (to, (g, x)) in tile.chunks_exact_mut(channels).zip(from) {
+                let (to, g, x) = (&mut to[..channels], &g[..channels], &x[..channels]);
+                for c in 0..channels {
+                    to[c] = scale[c] * (g[c] - shift[c] - (x[c] - mean[c]) * pull[c]);
                 }
             }
         });
-        let channel = |sums: &[f64]| tensor(sums.iter().map(|&sum| round(sum)).collect::<Vec<T>>(), &[channels]);
-        Ok([tensor(out, x.dims())?, channel(&weight)?, channel(&bias)?])
+        Ok([tensor(out, x.dims())?, tensor(round(&|c| weight[c]), &[channels])?, tensor(round(&|c| bias[c]), &[channels])?])
     })
 }
 
@@ -129,10 +133,23 @@ fn slope(moments: &Moments, channel: usize) -> f64 {
     1.0 / (moments.variance[channel] + EPSILON).sqrt()
 }
 
-fn moments_of<T: Real>(values: &[T], sizes: [usize; 3]) -> Moments {
-    let count = sizes[0] * sizes[2];
-    let mean: Vec<f64> = columns(sizes, |_, plane| sum(&values[plane])).iter().map(|sum| sum / count as f64).collect();
-    let squares = columns(sizes, |c, plane| values[plane].iter().map(|x| (x.to_f64() - mean[c]).powi(2)).sum());
-    let variance = squares.iter().map(|sum| sum / count as f64).collect();
+fn moments_of<T: Real>(values: &[T], sizes: [usize; 2]) -> Moments {
+    let count = sizes[0];
+    let [mut mean] = sums(sizes, |row, [sums]: [&mut [f64]; 1]| {
+        sums.iter_mut().zip(&values[row]).for_each(|(sum, x)| *sum += x.to_f64());
+    });
+    for sum in &mut mean {
+        *sum /= count as f64;
+    }
+    let centre = &mean[..];
+    let [mut variance] = sums(sizes, |row, [squares]: [&mut [f64]; 1]| {
+        for ((square, x), mean) in squares.iter_mut().zip(&values[row]).zip(centre) {
+            let distance = x.to_f64() - mean;
+            *square += distance * distance;
+        }
+    });
+    for sum in &mut variance {
+        *sum /= count as f64;
+    }
     Moments { mean, variance, count }
 }

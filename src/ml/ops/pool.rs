@@ -11,50 +11,98 @@ use crate::ml::Result;
 /// Height and width of a window.
 pub type Window = (usize, usize);
 
-/// Where each output of a max pool lies in its input plane.
+/// Where each output of a max pool lies in its input image.
 #[derive(Clone, Debug)]
 pub struct Selection {
     indices: Arc<Vec<u32>>,
-    from: [usize; 4],
-    to: [usize; 4],
+    sizes: Sizes,
 }
 
-/// The position of the first maximum of each window in row-major order. A NaN is greater than all numbers.
+/// The sizes of one pool.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    samples: usize,
+    image: (usize, usize),
+    channels: usize,
+    window: Window,
+}
+
+impl Sizes {
+    fn of(dims: &[usize], window: Window) -> Option<Self> {
+        let &[samples, height, width, channels] = dims else { return None };
+        let fits = window.0 > 0 && window.1 > 0 && height >= window.0 && width >= window.1 && channels > 0;
+        fits.then_some(Self { samples, image: (height, width), channels, window })
+    }
+
+    fn from(&self) -> [usize; 4] {
+        [self.samples, self.image.0, self.image.1, self.channels]
+    }
+
+    fn to(&self) -> [usize; 4] {
+        [self.samples, self.image.0 / self.window.0, self.image.1 / self.window.1, self.channels]
+    }
+
+    /// Elements of one input image.
+    fn input(&self) -> usize {
+        self.image.0 * self.image.1 * self.channels
+    }
+
+    /// Elements of one output image.
+    fn output(&self) -> usize {
+        self.to()[1..].iter().product()
+    }
+
+    /// Visits the windows of an image: `(start of the output's channels, starts of the window's pixels)`.
+    fn windows(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = usize>)> {
+        let ((height, width), (_, line), channels) = (self.window, self.image, self.channels);
+        let [_, rows, columns, _] = self.to();
+        (0..rows * columns).map(move |at| {
+            let corner = at / columns * height * line + at % columns * width;
+            let pixels = (0..height * width).map(move |p| (corner + p / width * line + p % width) * channels);
+            (at * channels, pixels)
+        })
+    }
+
+    /// Fills `out` image by image; `fill` gets the image's index.
+    fn fill<T: Send>(out: &mut [T], image: usize, flops: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
+        let images = (ELEMENTS / image.max(1)).max(1);
+        tiles::fill(out, images * image.max(1), flops, |index, tile| {
+            tile.chunks_exact_mut(image).enumerate().for_each(|(at, out)| fill(index * images + at, out));
+        });
+    }
+}
+
+/// The position of the first maximum of each window of `x`, `[S, H, W, C]`, in row-major order. A NaN is greater than all
+/// numbers.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless `x` is `[S, C, H, W]` and holds a window.
+/// [`Error::Shape`](crate::ml::Error::Shape) unless `x` is images that hold a window.
 pub fn maxima(x: &Tensor, window: Window) -> Result<Selection> {
     const NAME: &str = "max_pool";
-    let (from, to) = sizes(NAME, x, window)?;
-    let [.., height, width] = from;
-    let [_, _, rows, columns] = to;
+    let sizes = sizes(NAME, x, window)?;
     dispatch!(NAME, x, T => {
         let x = Read::<T>::of(x, NAME)?;
         let x: &[T] = &x;
-        let mut indices = vec![0u32; to.iter().product()];
-        fill_planes(&mut indices, rows * columns, x.len(), |plane, out| {
-            let x = &x[plane * height * width..(plane + 1) * height * width];
-            for (row, out) in out.chunks_exact_mut(columns).enumerate() {
-                for (column, out) in out.iter_mut().enumerate() {
-                    *out = first_maximum(x, width, row * window.0 * width + column * window.1, window) as u32;
+        let mut indices = vec![0u32; sizes.samples * sizes.output()];
+        Sizes::fill(&mut indices, sizes.output(), x.len(), |image, out| {
+            let x = &x[image * sizes.input()..][..sizes.input()];
+            for (start, pixels) in sizes.windows() {
+                let out = &mut out[start..start + sizes.channels];
+                for (n, pixel) in pixels.enumerate() {
+                    for (c, best) in out.iter_mut().enumerate() {
+                        if n == 0 || is_greater(x[pixel + c], x[*best as usize]) {
+                            *best = (pixel + c) as u32;
+                        }
+                    }
                 }
             }
         });
-        Ok(Selection { indices: Arc::new(indices), from, to })
+        Ok(Selection { indices: Arc::new(indices), sizes })
     })
 }
 
-/// The position of the first maximum in the window at `corner` of a plane.
-fn first_maximum<T: Real>(x: &[T], width: usize, corner: usize, window: Window) -> usize {
-    let (mut best, mut most) = (corner, x[corner]);
-    for start in (0..window.0).map(|row| corner + row * width) {
-        for (index, &value) in x[start..start + window.1].iter().enumerate() {
-            if value > most || (value.is_nan() && !most.is_nan()) {
-                (best, most) = (start + index, value);
-            }
-        }
-    }
-    best
+fn is_greater<T: Real>(a: T, b: T) -> bool {
+    a > b || (a.is_nan() && !b.is_nan())
 }
 
 /// The selected elements of `x`, whose shape is that of the selection's input.
@@ -63,20 +111,20 @@ fn first_maximum<T: Real>(x: &[T], width: usize, corner: usize, window: Window) 
 /// [`Error::Shape`](crate::ml::Error::Shape) if it is not.
 pub fn select(x: &Tensor, selection: &Selection) -> Result<Tensor> {
     const NAME: &str = "select";
-    if x.dims() != selection.from {
-        return Err(shape(NAME, format!("the selection's input, {:?}", selection.from), &[x]));
+    let sizes = &selection.sizes;
+    if x.dims() != sizes.from() {
+        return Err(shape(NAME, format!("the selection's input, {:?}", sizes.from()), &[x]));
     }
-    let (source, pixels) = (selection.from[2] * selection.from[3], selection.to[2] * selection.to[3]);
     dispatch!(NAME, x, T => {
         let x = Read::<T>::of(x, NAME)?;
         let x: &[T] = &x;
         let mut out = vec![0.0 as T; selection.indices.len()];
-        fill_planes(&mut out, pixels, selection.indices.len(), |plane, out| {
-            let x = &x[plane * source..(plane + 1) * source];
-            let indices = &selection.indices[plane * pixels..(plane + 1) * pixels];
+        Sizes::fill(&mut out, sizes.output(), selection.indices.len(), |image, out| {
+            let x = &x[image * sizes.input()..][..sizes.input()];
+            let indices = &selection.indices[image * sizes.output()..][..sizes.output()];
             out.iter_mut().zip(indices).for_each(|(out, &index)| *out = x[index as usize]);
         });
-        tensor(out, &selection.to)
+        tensor(out, &sizes.to())
     })
 }
 
@@ -86,46 +134,50 @@ pub fn select(x: &Tensor, selection: &Selection) -> Result<Tensor> {
 /// [`Error::Shape`](crate::ml::Error::Shape) if `g` has not the shape of the selection's output.
 pub fn scatter(g: &Tensor, selection: &Selection) -> Result<Tensor> {
     const NAME: &str = "scatter";
-    if g.dims() != selection.to {
-        return Err(shape(NAME, format!("the selection's output, {:?}", selection.to), &[g]));
+    let sizes = &selection.sizes;
+    if g.dims() != sizes.to() {
+        return Err(shape(NAME, format!("the selection's output, {:?}", sizes.to()), &[g]));
     }
-    let (source, pixels) = (selection.from[2] * selection.from[3], selection.to[2] * selection.to[3]);
     dispatch!(NAME, g, T => {
         let g = Read::<T>::of(g, NAME)?;
         let g: &[T] = &g;
-        let mut out = vec![0.0 as T; selection.from.iter().product()];
+        let mut out = vec![0.0 as T; sizes.samples * sizes.input()];
         let flops = out.len();
-        fill_planes(&mut out, source, flops, |plane, out| {
-            let range = plane * pixels..(plane + 1) * pixels;
+        Sizes::fill(&mut out, sizes.input(), flops, |image, out| {
+            let range = image * sizes.output()..(image + 1) * sizes.output();
             for (&g, &index) in g[range.clone()].iter().zip(&selection.indices[range]) {
                 out[index as usize] += g;
             }
         });
-        tensor(out, &selection.from)
+        tensor(out, &sizes.from())
     })
 }
 
-/// The mean of each window of `x`, `[S, C, H, W]`; a window as large as the image gives the global average.
+/// The mean of each window of `x`, `[S, H, W, C]`; a window as large as the image gives the global average.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless `x` holds a window.
 pub fn avg_pool(x: &Tensor, window: Window) -> Result<Tensor> {
     const NAME: &str = "avg_pool";
-    let ([.., height, width], to @ [_, _, rows, columns]) = sizes(NAME, x, window)?;
+    let sizes = sizes(NAME, x, window)?;
     dispatch!(NAME, x, T => {
         let x = Read::<T>::of(x, NAME)?;
         let x: &[T] = &x;
         let share = share::<T>(window);
-        let mut out = vec![0.0 as T; to.iter().product()];
-        fill_planes(&mut out, rows * columns, x.len(), |plane, out| {
-            let x = &x[plane * height * width..(plane + 1) * height * width];
-            for (at, out) in out.iter_mut().enumerate() {
-                let corner = at / columns * window.0 * width + at % columns * window.1;
-                let lines = (0..window.0).map(|row| &x[corner + row * width..corner + row * width + window.1]);
-                *out = share * lines.flatten().fold(0.0, |sum, &x| sum + x);
+        let mut out = vec![0.0 as T; sizes.samples * sizes.output()];
+        Sizes::fill(&mut out, sizes.output(), x.len(), |image, out| {
+            let x = &x[image * sizes.input()..][..sizes.input()];
+            for (start, pixels) in sizes.windows() {
+                let out = &mut out[start..start + sizes.channels];
+                for pixel in pixels {
+                    out.iter_mut().zip(&x[pixel..]).for_each(|(sum, &x)| *sum += x);
+                }
+                for sum in out {
+                    *sum *= share;
+                }
             }
         });
-        tensor(out, &to)
+        tensor(out, &sizes.to())
     })
 }
 
@@ -135,23 +187,20 @@ pub fn avg_pool(x: &Tensor, window: Window) -> Result<Tensor> {
 /// [`Error::Shape`](crate::ml::Error::Shape) if `g` is not of the shape that such a pool gives.
 pub fn avg_pool_adjoint(g: &Tensor, from: [usize; 4], window: Window) -> Result<Tensor> {
     const NAME: &str = "avg_pool_adjoint";
-    let [samples, channels, height, width] = from;
-    let (rows, columns) = (height / window.0, width / window.1);
-    if g.dims() != [samples, channels, rows, columns] {
-        return Err(shape(NAME, format!("the gradient of pooled images {from:?}"), &[g]));
-    }
+    let fitting = Sizes::of(&from, window).filter(|sizes| g.dims() == sizes.to());
+    let sizes = fitting.ok_or_else(|| shape(NAME, format!("the gradient of pooled images {from:?}"), &[g]))?;
     dispatch!(NAME, g, T => {
         let g = Read::<T>::of(g, NAME)?;
         let g: &[T] = &g;
         let share = share::<T>(window);
-        let mut out = vec![0.0 as T; from.iter().product()];
+        let mut out = vec![0.0 as T; sizes.samples * sizes.input()];
         let flops = out.len();
-        fill_planes(&mut out, height * width, flops, |plane, out| {
-            for (at, &g) in g[plane * rows * columns..(plane + 1) * rows * columns].iter().enumerate() {
-                let corner = at / columns * window.0 * width + at % columns * window.1;
-                for row in 0..window.0 {
-                    let start = corner + row * width;
-                    out[start..start + window.1].fill(share * g);
+        Sizes::fill(&mut out, sizes.input(), flops, |image, out| {
+            let g = &g[image * sizes.output()..][..sizes.output()];
+            for (start, pixels) in sizes.windows() {
+                for pixel in pixels {
+                    let out = &mut out[pixel..pixel + sizes.channels];
+                    out.iter_mut().zip(&g[start..]).for_each(|(out, &g)| *out = share * g);
                 }
             }
         });
@@ -163,21 +212,7 @@ fn share<T: Real>(window: Window) -> T {
     <T as WithDType>::from_f64(1.0 / (window.0 * window.1) as f64)
 }
 
-fn sizes(operation: &'static str, x: &Tensor, window: Window) -> Result<([usize; 4], [usize; 4])> {
-    match x.dims() {
-        &[samples, channels, height, width]
-            if window.0 > 0 && window.1 > 0 && height >= window.0 && width >= window.1 =>
-        {
-            Ok(([samples, channels, height, width], [samples, channels, height / window.0, width / window.1]))
-        }
-        _ => Err(shape(operation, format!("images that hold a window of {} × {}", window.0, window.1), &[x])),
-    }
-}
-
-/// Fill `out` plane by plane; `fill` gets the plane's index.
-fn fill_planes<T: Send>(out: &mut [T], plane: usize, flops: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
-    let planes = (ELEMENTS / plane.max(1)).max(1);
-    tiles::fill(out, planes * plane, flops, |index, tile| {
-        tile.chunks_exact_mut(plane).enumerate().for_each(|(at, out)| fill(index * planes + at, out));
-    });
+fn sizes(operation: &'static str, x: &Tensor, window: Window) -> Result<Sizes> {
+    let expected = || format!("images `[S, H, W, C]` that hold a window of {} × {}", window.0, window.1);
+    Sizes::of(x.dims(), window).ok_or_else(|| shape(operation, expected(), &[x]))
 }

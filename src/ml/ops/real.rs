@@ -5,10 +5,11 @@ use std::ops::{Deref, Range};
 
 use candle_core::{DType, Device, Storage, StorageRef, Tensor, WithDType};
 
+use super::lanes::Lanes;
 use crate::ml::{Error, Result};
 
 /// A floating-point type of tensors: f32 or f64.
-pub(super) trait Real: WithDType {
+pub(super) trait Real: WithDType + Lanes {
     /// The hyperbolic tangent, the same bits on every machine.
     fn tanh(self) -> Self;
 

@@ -38,15 +38,3 @@ pub(super) fn sum_of_products<T: Real>(a: &[T], b: &[T]) -> f64 {
     let rest: f64 = a_rest.iter().zip(b_rest).map(|(x, y)| x.to_f64() * y.to_f64()).sum();
     lanes.iter().sum::<f64>() + rest
 }
-
-/// Σ aᵢ in f64, by eight interleaved sums that are added in order.
-pub(super) fn sum<T: Real>(a: &[T]) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    let (blocks, rest) = a.as_chunks::<8>();
-    for x in blocks {
-        for lane in 0..8 {
-            lanes[lane] += x[lane].to_f64();
-        }
-    }
-    lanes.iter().sum::<f64>() + rest.iter().map(|x| x.to_f64()).sum::<f64>()
-}

@@ -56,39 +56,48 @@ fn a_product_is_the_sum_over_the_inner_index_whatever_is_transposed() {
     assert!(matmul::matmul(&tensor(&[2, 3], 0.0), &tensor(&[2, 3], 0.0), false, false).is_err());
 }
 
+const SAME: Geometry = Geometry { stride: 1, padding: 1 };
+
 /// The convolution from its definition.
 fn naive_conv(x: &Tensor, w: &Tensor, geometry: Geometry) -> (Vec<f64>, Vec<usize>) {
     let (xs, ws) = (list(x), list(w));
-    let (&[samples, inputs, height, width], &[outputs, _, kh, kw]) = (x.dims(), w.dims()) else { panic!("four axes") };
+    let (&[samples, height, width, inputs], &[outputs, _, kh, kw]) = (x.dims(), w.dims()) else { panic!("four axes") };
     let Geometry { stride, padding } = geometry;
     let (rows, columns) = ((height + 2 * padding - kh) / stride + 1, (width + 2 * padding - kw) / stride + 1);
     let mut out = vec![];
-    for (s, o) in (0..samples).flat_map(|s| (0..outputs).map(move |o| (s, o))) {
-        for (oy, ox) in (0..rows).flat_map(|oy| (0..columns).map(move |ox| (oy, ox))) {
+    for (s, oy) in (0..samples).flat_map(|s| (0..rows).map(move |oy| (s, oy))) {
+        for (ox, o) in (0..columns).flat_map(|ox| (0..outputs).map(move |o| (ox, o))) {
             let mut sum = 0.0;
             for (c, (i, j)) in (0..inputs).flat_map(|c| (0..kh * kw).map(move |k| (c, (k / kw, k % kw)))) {
                 let (y, x) = ((oy * stride + i).wrapping_sub(padding), (ox * stride + j).wrapping_sub(padding));
                 if y < height && x < width {
-                    let pixel = xs[((s * inputs + c) * height + y) * width + x];
+                    let pixel = xs[((s * height + y) * width + x) * inputs + c];
                     sum += pixel * ws[((o * inputs + c) * kh + i) * kw + j];
                 }
             }
             out.push(sum);
         }
     }
-    (out, vec![samples, outputs, rows, columns])
+    (out, vec![samples, rows, columns, outputs])
 }
 
 #[test]
 fn the_convolution_triple_is_the_definition_and_its_adjoints() {
     let cases = [
-        ([3, 2, 5, 7], [4, 2, 3, 3], (1, 1)),
-        ([2, 3, 7, 6], [2, 3, 3, 3], (2, 1)),
-        ([5, 1, 6, 5], [3, 1, 1, 1], (2, 0)),
-        ([1, 2, 4, 4], [1, 2, 4, 4], (1, 0)),
+        ([3, 5, 7, 2], [4, 2, 3, 3], (1, 1)),
+        ([2, 7, 6, 3], [2, 3, 3, 3], (2, 1)),
+        ([5, 6, 5, 1], [3, 1, 1, 1], (2, 0)),
+        ([1, 4, 4, 2], [1, 2, 4, 4], (1, 0)),
         ([2, 1, 1, 1], [2, 1, 3, 3], (2, 1)),
-        ([9, 3, 8, 9], [2, 3, 2, 5], (3, 2)),
+        ([9, 8, 9, 3], [2, 3, 2, 5], (3, 2)),
+        ([1, 3, 2, 1], [1, 1, 1, 1], (1, 2)),
         ([150, 8, 8, 8], [3, 8, 3, 3], (1, 1)),
+        ([2, 6, 5, 7], [19, 7, 3, 3], (1, 1)),
+        ([2, 5, 6, 24], [40, 24, 3, 3], (2, 1)),
+        ([7, 4, 4, 96], [80, 96, 3, 3], (1, 1)),
+        ([2, 7, 10, 16], [32, 16, 3, 3], (1, 0)),
+        ([3, 5, 6, 32], [16, 32, 3, 3], (1, 2)),
+        ([110, 8, 8, 16], [16, 16, 3, 3], (1, 1)),
     ];
     for (x_dims, w_dims, (stride, padding)) in cases {
         let geometry = Geometry { stride, padding };
@@ -121,16 +130,38 @@ fn the_convolution_triple_is_the_definition_and_its_adjoints() {
         }
     }
     let geometry = Geometry { stride: 1, padding: 0 };
-    assert!(conv2d(&tensor(&[1, 2, 4, 4], 0.0), &tensor(&[1, 3, 3, 3], 0.0), geometry).is_err());
-    assert!(conv2d(&tensor(&[1, 2, 2, 4], 0.0), &tensor(&[1, 2, 3, 3], 0.0), geometry).is_err());
+    assert!(conv2d(&tensor(&[1, 4, 4, 2], 0.0), &tensor(&[1, 3, 3, 3], 0.0), geometry).is_err());
+    assert!(conv2d(&tensor(&[1, 2, 4, 2], 0.0), &tensor(&[1, 2, 3, 3], 0.0), geometry).is_err());
+}
+
+/// Each result is off by a few units in the last place of the sum of its products' magnitudes, and some ten times that where Winograd's
+/// transforms are taken.
+#[test]
+fn convolutions_in_single_precision_are_off_by_no_more_than_stated() {
+    for (channels, bound) in [(12, 3e-7), (16, 2e-6), (64, 2e-6)] {
+        let (x_dims, w_dims, geometry) = ([3, 9, 10, channels], [32, channels, 3, 3], SAME);
+        let (x, w, g) = (tensor(&x_dims, 0.3), tensor(&w_dims, 0.7), tensor(&[3, 9, 10, 32], 1.1));
+        let single = |t: &Tensor| t.to_dtype(DType::F32).unwrap();
+        let triple = |x: &Tensor, w: &Tensor, g: &Tensor| {
+            let forward = conv2d(x, w, geometry).unwrap();
+            let to_input = conv2d_input(g, w, x_dims, geometry).unwrap();
+            [forward, to_input, conv2d_weight(g, x, w_dims, geometry).unwrap()].map(|t| list(&t))
+        };
+        let (found, exact) = (triple(&single(&x), &single(&w), &single(&g)), triple(&x, &w, &g));
+        let magnitudes = triple(&x.abs().unwrap(), &w.abs().unwrap(), &g.abs().unwrap());
+        for ((found, exact), magnitudes) in found.iter().zip(&exact).zip(&magnitudes) {
+            for ((found, exact), magnitude) in found.iter().zip(exact).zip(magnitudes) {
+                assert!((found - exact).abs() < bound * magnitude, "{channels}: {found}, {exact} of {magnitude}");
+            }
+        }
+    }
 }
 
 #[test]
 fn channel_operations_are_their_loops() {
-    for dims in [vec![5, 3], vec![4, 3, 2, 5], vec![130, 3, 7, 1]] {
-        let pixels: usize = dims[2..].iter().product();
+    for dims in [vec![5, 3], vec![4, 2, 5, 3], vec![13_000, 7, 1, 3]] {
         let (x, y, c) = (tensor(&dims, 0.1), tensor(&dims, 0.9), tensor(&[3], 0.5));
-        let channel = |index: usize| index / pixels % 3;
+        let channel = |index: usize| index % 3;
         let (xs, ys, cs) = (list(&x), list(&y), list(&c));
         let with = |f: &dyn Fn(usize) -> f64| (0..xs.len()).map(f).collect::<Vec<_>>();
         let per_channel = |f: &dyn Fn(usize) -> f64| {
@@ -178,13 +209,12 @@ fn elementwise_operations_are_their_formulas() {
 
 #[test]
 fn batch_norm_is_its_formula_and_its_gradients_are_differences() {
-    for dims in [vec![5, 3], vec![4, 3, 2, 3]] {
+    for dims in [vec![5, 3], vec![4, 2, 3, 3]] {
         let (x, w, b, g) = (tensor(&dims, 0.1), tensor(&[3], 0.4), tensor(&[3], 0.6), tensor(&dims, 0.8));
-        let pixels: usize = dims[2..].iter().product();
         let formula = |x: &[f64], w: &[f64], b: &[f64]| {
             let mut out = vec![0.0; x.len()];
             for c in 0..3 {
-                let own: Vec<usize> = (0..x.len()).filter(|i| i / pixels % 3 == c).collect();
+                let own: Vec<usize> = (0..x.len()).filter(|i| i % 3 == c).collect();
                 let n = own.len() as f64;
                 let mean = own.iter().map(|&i| x[i]).sum::<f64>() / n;
                 let variance = own.iter().map(|&i| (x[i] - mean).powi(2)).sum::<f64>() / n;
@@ -211,7 +241,7 @@ fn batch_norm_is_its_formula_and_its_gradients_are_differences() {
             }
         }
     }
-    assert!(norm::moments(&tensor(&[1, 3, 1, 1], 0.0)).is_err());
+    assert!(norm::moments(&tensor(&[1, 1, 1, 3], 0.0)).is_err());
 }
 
 #[test]
@@ -224,12 +254,12 @@ fn a_max_pool_takes_the_first_maximum_and_leaves_out_the_remainder() {
         -1.0, -1.0, 5.0, 0.0, 9.0,
         9.0, 9.0, 9.0, 9.0, 9.0,
     ];
-    let x = Tensor::from_vec(image, (1, 1, 5, 5), &Device::Cpu).unwrap();
+    let x = Tensor::from_vec(image, (1, 5, 5, 1), &Device::Cpu).unwrap();
     let selection = pool::maxima(&x, (2, 2)).unwrap();
     let positions: Vec<f64> = (0..25).map(f64::from).collect();
-    let positions = Tensor::from_vec(positions, (1, 1, 5, 5), &Device::Cpu).unwrap();
+    let positions = Tensor::from_vec(positions, (1, 5, 5, 1), &Device::Cpu).unwrap();
     assert_eq!(list(&pool::select(&positions, &selection).unwrap()), [0.0, 3.0, 10.0, 13.0]);
-    let g = tensor(&[1, 1, 2, 2], 0.5);
+    let g = tensor(&[1, 2, 2, 1], 0.5);
     let spread = list(&pool::scatter(&g, &selection).unwrap());
     assert_eq!([spread[0], spread[3], spread[10], spread[13]].as_slice(), list(&g));
     assert_eq!(spread.iter().filter(|x| **x != 0.0).count(), 4);
@@ -237,19 +267,22 @@ fn a_max_pool_takes_the_first_maximum_and_leaves_out_the_remainder() {
 
 #[test]
 fn an_average_pool_is_its_loop_and_its_adjoint() {
-    let dims = [2, 3, 5, 7];
+    let dims = [2, 5, 7, 3];
     let x = tensor(&dims, 0.2);
     for window in [(2, 2), (5, 7), (2, 3)] {
         let y = pool::avg_pool(&x, window).unwrap();
         let (rows, columns) = (5 / window.0, 7 / window.1);
         let xs = list(&x);
         let mut expected = vec![];
-        for (plane, at) in (0..6).flat_map(|plane| (0..rows * columns).map(move |at| (plane, at))) {
-            let inside = (0..35).filter(|i| (i / 7 / window.0, i % 7 / window.1) == (at / columns, at % columns));
-            expected.push(inside.map(|i| xs[plane * 35 + i]).sum::<f64>() / (window.0 * window.1) as f64);
+        for (image, at) in (0..2).flat_map(|image| (0..rows * columns).map(move |at| (image, at))) {
+            for c in 0..3 {
+                let inside = (0..35).filter(|i| (i / 7 / window.0, i % 7 / window.1) == (at / columns, at % columns));
+                let sum: f64 = inside.map(|i| xs[(image * 35 + i) * 3 + c]).sum();
+                expected.push(sum / (window.0 * window.1) as f64);
+            }
         }
         assert_close(&list(&y), &expected, 1e-14);
-        let g = tensor(&[2, 3, rows, columns], 0.9);
+        let g = tensor(&[2, rows, columns, 3], 0.9);
         let back = pool::avg_pool_adjoint(&g, dims, window).unwrap();
         assert!((inner(&back, &x) - inner(&g, &y)).abs() < 1e-12);
     }
@@ -328,17 +361,26 @@ fn one_and_two_threads_give_the_same_bytes() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let geometry = Geometry { stride: 1, padding: 1 };
-            let x = tensor(&[70, 8, 16, 16], 0.1).to_dtype(DType::F32).unwrap();
+            let x = tensor(&[70, 16, 16, 8], 0.1).to_dtype(DType::F32).unwrap();
             let w = tensor(&[8, 8, 3, 3], 0.2).to_dtype(DType::F32).unwrap();
             let y = conv2d(&x, &w, geometry).unwrap();
-            let to_input = conv2d_input(&y, &w, [70, 8, 16, 16], geometry).unwrap();
+            let to_input = conv2d_input(&y, &w, [70, 16, 16, 8], geometry).unwrap();
             let to_weight = conv2d_weight(&y, &x, [8, 8, 3, 3], geometry).unwrap();
+            // As Winograd does it: with many tiles, and with few.
+            let winograd = [(96, 16, 16), (4, 8, 48)].map(|(samples, side, channels)| {
+                let x = tensor(&[samples, side, side, channels], 0.1).to_dtype(DType::F32).unwrap();
+                let w = tensor(&[channels, channels, 3, 3], 0.2).to_dtype(DType::F32).unwrap();
+                let y = conv2d(&x, &w, geometry).unwrap();
+                let to_weight = conv2d_weight(&y, &x, [channels, channels, 3, 3], geometry).unwrap();
+                Tensor::cat(&[y.flatten_all().unwrap(), to_weight.flatten_all().unwrap()], 0).unwrap()
+            });
+            let [many, few] = winograd;
             let long = tensor(&[3_000, 700], 0.4).to_dtype(DType::F32).unwrap();
             let square = matmul::matmul(&long, &long, true, false).unwrap();
             let sums = channels::dot_channels(&long, &long).unwrap();
             let dot = reduce::dot(&long, &long).unwrap();
             let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            let all = [y, to_input, to_weight, square, sums].map(|t| bits(&t));
+            let all = [y, to_input, to_weight, many, few, square, sums].map(|t| bits(&t));
             (all.concat().iter().map(|x| x.to_bits()).collect::<Vec<_>>(), dot.to_bits())
         })
     };

@@ -1,7 +1,9 @@
 //! The fixed partition of an operation's work. Which tiles there are depends on shapes alone; whether threads share them
-//! depends on how much work there is, and changes no bit.
+//! depends on how much work there is, and changes no bit. Bodies are compiled for the vectors that the machine has.
 
 use rayon::prelude::*;
+
+use super::lanes;
 
 /// Below this many floating-point operations, handing tiles to other threads costs more than it saves.
 const WORTH_SHARING: usize = 4_000_000;
@@ -33,14 +35,15 @@ pub(super) fn fill_with<T: Send, B>(
     if shared(flops, out.len().div_ceil(length)) {
         out.par_chunks_mut(length)
             .enumerate()
-            .for_each_init(buffers, |buffers, (index, tile)| fill(buffers, index, tile));
+            .for_each_init(buffers, |buffers, (index, tile)| lanes::run(|| fill(buffers, index, tile)));
     } else {
         let mut buffers = buffers();
-        out.chunks_mut(length).enumerate().for_each(|(index, tile)| fill(&mut buffers, index, tile));
+        out.chunks_mut(length).enumerate().for_each(|(index, tile)| lanes::run(|| fill(&mut buffers, index, tile)));
     }
 }
 
 /// The results of `count` tiles, in order.
 pub(super) fn map<R: Send>(count: usize, flops: usize, tile: impl Fn(usize) -> R + Sync) -> Vec<R> {
-    if shared(flops, count) { (0..count).into_par_iter().map(&tile).collect() } else { (0..count).map(&tile).collect() }
+    let tile = |index| lanes::run(|| tile(index));
+    if shared(flops, count) { (0..count).into_par_iter().map(tile).collect() } else { (0..count).map(tile).collect() }
 }

@@ -9,7 +9,7 @@ use crate::ml::ops::conv::{self, Geometry};
 use crate::ml::ops::norm::{self, Moments};
 use crate::ml::ops::pool::{self, Selection, Window};
 use crate::ml::ops::softmax::{self, Targets};
-use crate::ml::ops::{channels, elementwise, matmul, reduce};
+use crate::ml::ops::{axes, channels, elementwise, matmul, reduce};
 use crate::ml::{Error, Result};
 
 /// Elementwise operations and sums.
@@ -159,7 +159,7 @@ impl Var {
         }))
     }
 
-    /// The convolution of images `[S, C, H, W]` with a kernel `[O, C, h, w]`.
+    /// The convolution of images `[S, H, W, C]` with a kernel `[O, C, h, w]`.
     ///
     /// # Errors
     /// Channels that differ, or a kernel larger than the padded image.
@@ -185,7 +185,18 @@ impl Var {
         }))
     }
 
-    /// The mean of each window of images `[S, C, H, W]`.
+    /// Images `[S, H, W, C]` as `[S, C, H, W]`.
+    ///
+    /// # Errors
+    /// A tensor without four axes.
+    pub fn channels_first(&self) -> Result<Self> {
+        let a = self.index();
+        Ok(Self::record(&[self], axes::channels_first(&self.value)?, move |g, to| {
+            to.add(a, || axes::channels_last(&g.tensor))
+        }))
+    }
+
+    /// The mean of each window of images `[S, H, W, C]`.
     ///
     /// # Errors
     /// Images smaller than the window.
@@ -196,7 +207,7 @@ impl Var {
     }
 }
 
-/// Operations per channel of `[S, C, …]`.
+/// Operations per channel of `[…, C]`.
 impl Var {
     /// `self + b`, with one value a channel.
     ///
@@ -225,7 +236,7 @@ impl Var {
         }))
     }
 
-    /// One value a channel, repeated to `[S, C, …]`.
+    /// One value a channel, repeated to `[…, C]`.
     ///
     /// # Errors
     /// Another number of values than channels.
@@ -239,7 +250,7 @@ impl Var {
     /// The sum of each channel: `[C]`.
     ///
     /// # Errors
-    /// A tensor that is not `[S, C, …]`.
+    /// A tensor that is not `[…, C]`.
     pub fn sum_channels(&self) -> Result<Self> {
         let (a, dims) = (self.index(), self.dims().to_vec());
         Ok(Self::record(&[self], channels::sum_channels(&self.value)?, move |g, to| {

@@ -1,0 +1,402 @@
+//! The convolution triple: forward, gradient with respect to the input, gradient with respect to the weight. Each is
+//! bilinear, and each one's derivatives are the other two.
+//!
+//! Images have their channels last, so a patch is a few runs of memory and is never copied: the kernels read it where it lies, in images
+//! that are framed by zeros a few at a time. The weights, `[O, C, h, w]` as PyTorch's, are packed once a call.
+//!
+//! Reading order: this file (what can be asked), `frame`, `sweep` (forward and input gradient), `outer` (weight gradient), `winograd` (kernels of
+//! 3 × 3 with a quarter of the products).
+
+mod frame;
+mod outer;
+mod sweep;
+mod winograd;
+
+use candle_core::Tensor;
+
+use super::lanes::{self, lanes};
+use super::real::{Read, Real, dispatch, shape, tensor};
+use super::tiles;
+use crate::ml::Result;
+use frame::Frame;
+use outer::{Outer, SLACK};
+use sweep::{Panels, Sweep, cuts};
+use winograd::Plan;
+
+/// Elements of framed images that a tile of work reads, unless one image alone has more.
+const FRAMED: usize = 1 << 16;
+
+/// Output pixels that a tile has at least, so that reading the weights pays.
+const PIXELS: usize = 96;
+
+/// Weights up to which partial gradients are kept by groups of samples; above, each tile has output channels of its own.
+const SMALL_WEIGHT: usize = 1 << 16;
+
+/// Partial gradients of a small weight.
+const PARTIALS: usize = 8;
+
+/// Pixels that are added to a block of the weight's gradient before the next block's turn.
+const CHUNK: usize = 128;
+
+/// How a kernel moves over an image: the same stride and zero padding in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Pixels from one output to the next, at least 1.
+    pub stride: usize,
+    /// Zeros added on each side.
+    pub padding: usize,
+}
+
+/// The sizes of one convolution.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    samples: usize,
+    image: (usize, usize),
+    inputs: usize,
+    outputs: usize,
+    kernel: (usize, usize),
+    out: (usize, usize),
+    geometry: Geometry,
+}
+
+impl Sizes {
+    fn of(x: [usize; 4], w: [usize; 4], geometry: Geometry) -> Option<Self> {
+        let [samples, height, width, inputs] = x;
+        let [outputs, channels, kh, kw] = w;
+        let Geometry { stride, padding } = geometry;
+        let fits = channels == inputs && stride > 0 && height + 2 * padding >= kh && width + 2 * padding >= kw;
+        let out = |size: usize, kernel: usize| (size + 2 * padding - kernel) / stride + 1;
+        let out = || (out(height, kh), out(width, kw));
+        let image = (height, width);
+        fits.then(|| Self { samples, image, inputs, outputs, kernel: (kh, kw), out: out(), geometry })
+    }
+
+    /// Elements of one input image.
+    fn input(&self) -> usize {
+        self.image.0 * self.image.1 * self.inputs
+    }
+
+    /// Elements of one output image.
+    fn output(&self) -> usize {
+        self.out.0 * self.out.1 * self.outputs
+    }
+
+    /// Products that an output is the sum of.
+    fn patch(&self) -> usize {
+        self.kernel.0 * self.kernel.1 * self.inputs
+    }
+
+    fn flops(&self) -> usize {
+        2 * self.samples * self.output() * self.patch()
+    }
+
+    /// The frame of the input.
+    fn frame(&self) -> Frame {
+        let margin = (self.geometry.padding, self.geometry.padding);
+        Frame { image: self.image, channels: self.inputs, before: margin, after: margin }
+    }
+
+    /// Where the weight of output `o`, input `c` and kernel position `(i, j)` lies.
+    fn weight(&self, o: usize, c: usize, (i, j): (usize, usize)) -> usize {
+        ((o * self.inputs + c) * self.kernel.0 + i) * self.kernel.1 + j
+    }
+
+    /// Product `k` of a patch as kernel position and channel: row of the kernel, column, channel.
+    fn product(&self, k: usize) -> ((usize, usize), usize) {
+        ((k / self.inputs / self.kernel.1, k / self.inputs % self.kernel.1), k % self.inputs)
+    }
+}
+
+/// The convolution (cross-correlation, as PyTorch's) of `x`, `[S, H, W, C]`, with `w`, `[O, C, h, w]`: `[S, H′, W′, O]`,
+/// where H′ = (H + 2·padding − h)/stride + 1.
+///
+/// # Errors
+/// [`Error::Shape`](crate::ml::Error::Shape) if channels differ or the kernel is larger than the padded image.
+pub fn conv2d(x: &Tensor, w: &Tensor, geometry: Geometry) -> Result<Tensor> {
+    const NAME: &str = "conv2d";
+    let sizes = sizes(NAME, x, w, geometry)?;
+    dispatch!(NAME, x, T => {
+        let (x, w) = (Read::<T>::of(x, NAME)?, Read::<T>::of(w, NAME)?);
+        let dims = [sizes.samples, sizes.out.0, sizes.out.1, sizes.outputs];
+        tensor(forward::<T>(&sizes, &x, &w), &dims)
+    })
+}
+
+/// The gradient of ⟨g, conv2d(x, w)⟩ with respect to x, whose shape is `x_dims`.
+///
+/// # Errors
+/// [`Error::Shape`](crate::ml::Error::Shape) if `g` is not of the shape that such a convolution gives.
+pub fn conv2d_input(g: &Tensor, w: &Tensor, x_dims: [usize; 4], geometry: Geometry) -> Result<Tensor> {
+    const NAME: &str = "conv2d_input";
+    let sizes = sizes_of_gradient(NAME, g, x_dims, w.dims(), geometry)?;
+    dispatch!(NAME, g, T => {
+        let (g, w) = (Read::<T>::of(g, NAME)?, Read::<T>::of(w, NAME)?);
+        tensor(to_input::<T>(&sizes, &g, &w), &x_dims)
+    })
+}
+
+/// The gradient of ⟨g, conv2d(x, w)⟩ with respect to w, whose shape is `w_dims`.
+///
+/// # Errors
+/// [`Error::Shape`](crate::ml::Error::Shape) if `g` is not of the shape that such a convolution gives.
+pub fn conv2d_weight(g: &Tensor, x: &Tensor, w_dims: [usize; 4], geometry: Geometry) -> Result<Tensor> {
+    const NAME: &str = "conv2d_weight";
+    let Ok(x_dims) = x.dims().try_into() else {
+        return Err(shape(NAME, "images `[S, H, W, C]`", &[x]));
+    };
+    let sizes = sizes_of_gradient(NAME, g, x_dims, &w_dims, geometry)?;
+    dispatch!(NAME, g, T => {
+        let (g, x) = (Read::<T>::of(g, NAME)?, Read::<T>::of(x, NAME)?);
+        tensor(to_weight::<T>(&sizes, &g, &x), &w_dims)
+    })
+}
+
+fn sizes(operation: &'static str, x: &Tensor, w: &Tensor, geometry: Geometry) -> Result<Sizes> {
+    match (x.dims().try_into(), w.dims().try_into()) {
+        (Ok(x), Ok(w)) => Sizes::of(x, w, geometry),
+        _ => None,
+    }
+    .ok_or_else(|| shape(operation, "images `[S, H, W, C]` and a kernel `[O, C, h, w]` that fits in them", &[x, w]))
+}
+
+fn sizes_of_gradient(
+    operation: &'static str,
+    g: &Tensor,
+    x_dims: [usize; 4],
+    w_dims: &[usize],
+    geometry: Geometry,
+) -> Result<Sizes> {
+    let sizes = w_dims.try_into().ok().and_then(|w| Sizes::of(x_dims, w, geometry));
+    sizes
+        .filter(|sizes| g.dims() == [sizes.samples, sizes.out.0, sizes.out.1, sizes.outputs])
+        .ok_or_else(|| shape(operation, format!("the gradient of {x_dims:?} convolved with {w_dims:?}"), &[g]))
+}
+
+/// Output pixels of one image whose patches are read with the same weights, and where those lie.
+struct Phase<T> {
+    panels: Panels<T>,
+    run: usize,
+    sources: Vec<usize>,
+    targets: Vec<usize>,
+}
+
+impl<T: Real> Phase<T> {
+    /// Places of all pixels of one image, by what a pixel's patch starts at and where its result goes.
+    fn place(&mut self, pixels: impl Iterator<Item = (usize, usize)>) {
+        (self.sources, self.targets) = pixels.unzip();
+    }
+}
+
+fn forward<T: Real>(sizes: &Sizes, x: &[T], w: &[T]) -> Vec<T> {
+    if let Some(plan) = Plan::forward(sizes, lanes::<T>()) {
+        return plan.convolve(x, |o, c| std::array::from_fn(|k| w[(o * sizes.inputs + c) * 9 + k]));
+    }
+    let element = |k: usize, o: usize| {
+        let (position, c) = sizes.product(k);
+        w[sizes.weight(o, c, position)]
+    };
+    let panels = Panels::of(sizes.patch(), sizes.outputs, lanes::<T>(), element);
+    let run = sizes.kernel.1 * sizes.inputs;
+    let mut phase = Phase { panels, run, sources: Vec::new(), targets: Vec::new() };
+    let (frame, (rows, columns), stride) = (sizes.frame(), sizes.out, sizes.geometry.stride);
+    let pixels = (0..rows * columns).map(|p| (p / columns, p % columns, p));
+    phase.place(pixels.map(|(y, x, p)| (frame.at(y * stride, x * stride), p * sizes.outputs)));
+    sweep(sizes, frame, &[phase], x, sizes.output())
+}
+
+fn to_input<T: Real>(sizes: &Sizes, g: &[T], w: &[T]) -> Vec<T> {
+    if let Some(plan) = Plan::backward(sizes, lanes::<T>()) {
+        return plan.convolve(g, |c, o| std::array::from_fn(|k| w[(o * sizes.inputs + c) * 9 + 8 - k]));
+    }
+    let Geometry { stride, padding } = sizes.geometry;
+    let ((kh, kw), (height, width)) = (sizes.kernel, sizes.image);
+    // An input pixel y + padding = stride·m + a meets kernel rows i = a + stride·t at output rows m − t.
+    let taps = |kernel: usize, a: usize| kernel.saturating_sub(a).div_ceil(stride);
+    let before = (taps(kh, 0).saturating_sub(1), taps(kw, 0).saturating_sub(1));
+    let beyond = |size: usize, out: usize| ((size + padding - 1) / stride + 1).saturating_sub(out);
+    let after = (beyond(height, sizes.out.0), beyond(width, sizes.out.1));
+    let frame = Frame { image: sizes.out, channels: sizes.outputs, before, after };
+    let mut phases = Vec::new();
+    for (a, b) in (0..stride * stride).map(|phase| (phase / stride, phase % stride)) {
+        let (down, across) = (taps(kh, a), taps(kw, b));
+        if down * across == 0 {
+            continue;
+        }
+        let element = |k: usize, c: usize| {
+            let (o, tap) = (k % sizes.outputs, k / sizes.outputs);
+            let (s, t) = (down - 1 - tap / across, across - 1 - tap % across);
+            w[sizes.weight(o, c, (a + stride * s, b + stride * t))]
+        };
+        let panels = Panels::of(down * across * sizes.outputs, sizes.inputs, lanes::<T>(), element);
+        let run = across * sizes.outputs;
+        let mut phase = Phase { panels, run, sources: Vec::new(), targets: Vec::new() };
+        let own = |size: usize, a: usize| (0..size).filter(move |y| (y + padding) % stride == a);
+        let start = |y: usize, taps: usize, before: usize| (y + padding) / stride + before + 1 - taps;
+        let pixels = own(height, a).flat_map(|y| own(width, b).map(move |x| (y, x)));
+        let source = |y, x| frame.at(start(y, down, before.0), start(x, across, before.1));
+        phase.place(pixels.map(|(y, x)| (source(y, x), (y * width + x) * sizes.inputs)));
+        phases.push(phase);
+    }
+    sweep(sizes, frame, &phases, g, sizes.input())
+}
+
+/// All phases over all images, a few images at a time; `output` is the length of one result.
+fn sweep<T: Real>(sizes: &Sizes, frame: Frame, phases: &[Phase<T>], from: &[T], output: usize) -> Vec<T> {
+    let mut out = vec![T::zero(); sizes.samples * output];
+    let pixels: usize = phases.iter().map(|phase| phase.targets.len()).sum();
+    let images = (FRAMED / frame.len().max(1)).max(PIXELS.div_ceil(pixels.max(1))).clamp(1, sizes.samples.max(1));
+    let tables: Vec<(Vec<usize>, Vec<usize>)> = phases
+        .iter()
+        .map(|phase| {
+            let repeated = |places: &[usize], length: usize| {
+                (0..images).flat_map(|image| places.iter().map(move |place| image * length + place)).collect()
+            };
+            (repeated(&phase.sources, frame.len()), repeated(&phase.targets, output))
+        })
+        .collect();
+    let input = frame.image.0 * frame.image.1 * frame.channels;
+    let buffer = || if frame.is_bare() { Vec::new() } else { vec![T::zero(); images * frame.len()] };
+    tiles::fill_with(&mut out, images * output.max(1), sizes.flops(), buffer, |framed, index, tile| {
+        let count = tile.len() / output;
+        let mut source = &from[index * images * input..][..count * input];
+        if !frame.is_bare() {
+            frame.fill(source, framed);
+            source = framed;
+        }
+        for (phase, (sources, targets)) in phases.iter().zip(&tables) {
+            let places = count * phase.targets.len();
+            for (first, panel) in phase.panels.iter() {
+                lanes::run(Sweep {
+                    source,
+                    sources: &sources[..places],
+                    targets: &targets[..places],
+                    pitch: frame.pitch(),
+                    run: phase.run,
+                    panel,
+                    first,
+                    outputs: phase.panels.outputs,
+                    out: tile,
+                });
+            }
+        }
+    });
+    out
+}
+
+fn to_weight<T: Real>(sizes: &Sizes, g: &[T], x: &[T]) -> Vec<T> {
+    if let Some(plan) = Plan::forward(sizes, lanes::<T>()) {
+        return plan.weight_gradient(g, x);
+    }
+    let lanes = lanes::<T>();
+    let cuts: Vec<(usize, usize)> = cuts(sizes.outputs, lanes).collect();
+    let width: usize = cuts.iter().map(|(_, width)| width).sum();
+    let gradient = Gradient { sizes, lanes };
+    let total = if sizes.patch() * sizes.outputs > SMALL_WEIGHT {
+        let (framed, widened) = (gradient.framed(x), gradient.widened(g));
+        let panel = |index: usize| {
+            let mut sums = vec![T::zero(); sizes.patch() * cuts[index].1];
+            gradient.add(&framed, &widened, &cuts[index..=index], &mut sums);
+            sums
+        };
+        tiles::map(cuts.len(), sizes.flops(), panel).concat()
+    } else {
+        let share = sizes.samples.div_ceil(PARTIALS).max(1);
+        let partial = |index: usize| {
+            let samples = index * share..sizes.samples.min((index + 1) * share);
+            let mut sums = vec![T::zero(); sizes.patch() * width];
+            let framed = gradient.framed(&x[samples.start * sizes.input()..samples.end * sizes.input()]);
+            let widened = gradient.widened(&g[samples.start * sizes.output()..samples.end * sizes.output()]);
+            gradient.add(&framed, &widened, &cuts, &mut sums);
+            sums
+        };
+        let mut partials = tiles::map(sizes.samples.div_ceil(share), sizes.flops(), partial).into_iter();
+        let mut total = partials.next().unwrap_or_else(|| vec![T::zero(); sizes.patch() * width]);
+        for partial in partials {
+            total.iter_mut().zip(partial).for_each(|(total, sum)| *total += sum);
+        }
+        total
+    };
+    gradient.unpacked(&cuts, &total)
+}
+
+/// How a weight's gradient is put together.
+struct Gradient<'a> {
+    sizes: &'a Sizes,
+    lanes: usize,
+}
+
+impl Gradient<'_> {
+    /// The images in their frames, with a little more behind.
+    fn framed<T: Real>(&self, x: &[T]) -> Vec<T> {
+        let frame = self.sizes.frame();
+        let images = x.len() / self.sizes.input().max(1);
+        let mut framed = vec![T::zero(); images * frame.len() + SLACK];
+        frame.fill(x, &mut framed);
+        framed
+    }
+
+    /// The rows of `g` with zeros up to whole registers.
+    fn widened<'g, T: Real>(&self, g: &'g [T]) -> std::borrow::Cow<'g, [T]> {
+        let (outputs, stride) = (self.sizes.outputs, self.stride());
+        if outputs == stride {
+            return g.into();
+        }
+        let mut widened = vec![T::zero(); g.len() / outputs * stride];
+        for (to, from) in widened.chunks_exact_mut(stride).zip(g.chunks_exact(outputs)) {
+            to[..outputs].copy_from_slice(from);
+        }
+        widened.into()
+    }
+
+    fn stride(&self) -> usize {
+        self.sizes.outputs.next_multiple_of(self.lanes)
+    }
+
+    /// Adds the products of some images, a chunk of pixels at a time, to the panels `cuts` of the gradient.
+    fn add<T: Real>(&self, framed: &[T], gradients: &[T], cuts: &[(usize, usize)], sums: &mut [T]) {
+        let (sizes, frame, stride) = (self.sizes, self.sizes.frame(), self.sizes.geometry.stride);
+        let (rows, columns) = sizes.out;
+        let run = sizes.kernel.1 * sizes.inputs;
+        let start = |pixel: usize| {
+            let (image, y, x) = (pixel / (rows * columns), pixel / columns % rows, pixel % columns);
+            image * frame.len() + frame.at(y * stride, x * stride)
+        };
+        let all = gradients.len() / self.stride();
+        let mut starts = Vec::with_capacity(CHUNK);
+        let mut sources = Vec::with_capacity(CHUNK);
+        for chunk in (0..all).step_by(CHUNK) {
+            starts.clear();
+            starts.extend((chunk..all.min(chunk + CHUNK)).map(start));
+            let gradients = &gradients[chunk * self.stride()..][..starts.len() * self.stride()];
+            let mut rest = &mut sums[..];
+            for &(first, width) in cuts {
+                let (panel, others) = rest.split_at_mut(sizes.patch() * width);
+                rest = others;
+                for (segment, sums) in panel.chunks_exact_mut(run * width).enumerate() {
+                    sources.clear();
+                    sources.extend(starts.iter().map(|start| start + segment * frame.pitch()));
+                    let (stride, sources) = (self.stride(), &sources[..]);
+                    lanes::run(Outer { source: framed, sources, gradients, stride, first, run, sums });
+                }
+            }
+        }
+    }
+
+    /// Panels as a weight `[O, C, h, w]`.
+    fn unpacked<T: Real>(&self, cuts: &[(usize, usize)], panels: &[T]) -> Vec<T> {
+        let sizes = self.sizes;
+        let mut weight = vec![T::zero(); sizes.outputs * sizes.patch()];
+        let mut rest = panels;
+        for &(first, width) in cuts {
+            let (panel, others) = rest.split_at(sizes.patch() * width);
+            rest = others;
+            for (k, row) in panel.chunks_exact(width).enumerate() {
+                let (position, c) = sizes.product(k);
+                for (o, &value) in (first..sizes.outputs).zip(row) {
+                    weight[sizes.weight(o, c, position)] = value;
+                }
+            }
+        }
+        weight
+    }
+}

@@ -1,0 +1,124 @@
+//! The kernel of convolutions that keep one result a pixel: a small block of output pixels times a panel of output channels stays in
+//! registers while all products are added to it. Patches are never copied: with channels last, a patch is a few runs of memory.
+
+use super::super::lanes::{Lanes, Simd, WithSimd, elements, lanes_of, vectors};
+
+/// Output channels side by side: two registers of them where that many are left, else one.
+#[derive(Clone, Debug)]
+pub(super) struct Panels<T> {
+    /// Panel by panel: `[depth, width]`, zeros beyond the last channel.
+    values: Vec<T>,
+    /// Products an element is the sum of.
+    depth: usize,
+    /// Output channels.
+    pub(super) outputs: usize,
+    lanes: usize,
+}
+
+/// The panels that `outputs` channels are cut into, by first channel and width.
+pub(super) fn cuts(outputs: usize, lanes: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..outputs).step_by(2 * lanes).map(move |first| (first, if outputs - first > lanes { 2 * lanes } else { lanes }))
+}
+
+impl<T: Lanes> Panels<T> {
+    /// Panels of the matrix whose element for product `k` and output channel `o` is `element(k, o)`.
+    pub(super) fn of(depth: usize, outputs: usize, lanes: usize, element: impl Fn(usize, usize) -> T) -> Self {
+        let mut values = Vec::with_capacity(depth * outputs.next_multiple_of(lanes));
+        for (first, width) in cuts(outputs, lanes) {
+            for k in 0..depth {
+                values.extend((first..first + width).map(|o| if o < outputs { element(k, o) } else { T::default() }));
+            }
+        }
+        Self { values, depth, outputs, lanes }
+    }
+
+    /// Each panel and its first channel.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &[T])> {
+        let mut rest = &self.values[..];
+        cuts(self.outputs, self.lanes).map(move |(first, width)| {
+            let (panel, others) = rest.split_at(self.depth * width);
+            rest = others;
+            (first, panel)
+        })
+    }
+}
+
+/// One sweep over some output pixels by one panel of output channels: `out[target] = Σ panel·patch(source)`. A patch is some runs, `pitch` apart.
+pub(super) struct Sweep<'a, T> {
+    /// What patches are read from, padded.
+    pub(super) source: &'a [T],
+    /// Where the patch of each output pixel starts.
+    pub(super) sources: &'a [usize],
+    /// Where each output pixel's channels start.
+    pub(super) targets: &'a [usize],
+    /// Distance from a run to the next.
+    pub(super) pitch: usize,
+    /// Elements of a run.
+    pub(super) run: usize,
+    /// The weights: `[products, width]`, where the width is one or two registers.
+    pub(super) panel: &'a [T],
+    /// The panel's first output channel.
+    pub(super) first: usize,
+    /// Output channels of all panels.
+    pub(super) outputs: usize,
+    /// What is written.
+    pub(super) out: &'a mut [T],
+}
+
+impl<T: Lanes> WithSimd for Sweep<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if self.outputs - self.first > lanes_of::<S, T>() {
+            self.blocks::<S, 6, 2>(simd);
+        } else {
+            self.blocks::<S, 12, 1>(simd);
+        }
+    }
+}
+
+impl<T: Lanes> Sweep<'_, T> {
+    /// All pixels, `R` at a time, by the panel's `V` registers.
+    #[inline(always)]
+    fn blocks<S: Simd, const R: usize, const V: usize>(self, simd: S) {
+        let (panel, _) = vectors::<S, T>(self.panel).as_chunks::<V>();
+        let channels = self.first..self.outputs.min(self.first + V * lanes_of::<S, T>());
+        for (sources, targets) in self.sources.chunks(R).zip(self.targets.chunks(R)) {
+            let starts: [usize; R] = std::array::from_fn(|r| sources[r.min(sources.len() - 1)]);
+            let mut sums = [[T::splat(simd, T::default()); V]; R];
+            for (segment, panel) in panel.chunks_exact(self.run).enumerate() {
+                let rows = starts.map(|start| &self.source[start + segment * self.pitch..][..self.run]);
+                add_products::<S, T, R, V>(simd, rows, panel, &mut sums);
+            }
+            for (sums, &target) in sums.iter().zip(targets) {
+                let sums = elements::<S, T>(sums);
+                self.out[target + channels.start..target + channels.end].copy_from_slice(&sums[..channels.len()]);
+            }
+        }
+    }
+}
+
+/// `sums[r] += Σ rows[r][k]·panel[k]`.
+#[inline(always)]
+fn add_products<S: Simd, T: Lanes, const R: usize, const V: usize>(
+    simd: S,
+    rows: [&[T]; R],
+    panel: &[[T::Vector<S>; V]],
+    sums: &mut [[T::Vector<S>; V]; R],
+) {
+    // Slices of one length: the compiler sees that no index is beyond them.
+    let length = panel.len();
+    let rows = rows.map(|row| &row[..length]);
+    let mut own = *sums;
+    for k in 0..length {
+        let factors = panel[k];
+        for r in 0..R {
+            let x = T::splat(simd, rows[r][k]);
+            for v in 0..V {
+                own[r][v] = T::mul_add(simd, x, factors[v], own[r][v]);
+            }
+        }
+    }
+    *sums = own;
+}
