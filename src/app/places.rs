@@ -2,6 +2,7 @@
 //! Paths are compared as the disk has them, so that neither `./`, nor a link, nor another root makes one file two.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +31,8 @@ struct Writer<'p> {
 struct Places<'p> {
     project: &'p Project,
     disk: Disk,
-    writers: BTreeMap<PathBuf, Writer<'p>>,
+    /// By path, compared byte by byte: these are as the disk has them, so their parts need no look.
+    writers: BTreeMap<OsString, Writer<'p>>,
     problems: Vec<Diagnostic>,
 }
 
@@ -67,16 +69,16 @@ impl Places<'_> {
                     let message = format!("`{name}` writes `{shown}`, which a link leads out of the project");
                     let label = format!("this is `{}`", path.display());
                     self.problems.push(Diagnostic::new(origin, message, label));
-                } else if let Some(first) = self.writers.get(&path) {
+                } else if let Some(first) = self.writers.get(path.as_os_str()) {
                     self.problems.push(both(first, &writer));
                 } else {
-                    self.writers.insert(path.clone(), writer.clone());
+                    self.writers.insert(path.clone().into_os_string(), writer.clone());
                     all.push((path, writer));
                 }
             }
         }
         for (path, writer) in all {
-            let above = path.ancestors().skip(1).find_map(|above| self.writers.get(above));
+            let above = path.ancestors().skip(1).find_map(|above| self.writers.get(above.as_os_str()));
             self.problems.extend(above.map(|above| below(above, &writer)));
         }
     }
@@ -93,7 +95,7 @@ impl Places<'_> {
                 }
                 let path = project.root.join(&file.path);
                 let real = self.disk.real(&path);
-                let maker = real.ancestors().find_map(|path| self.writers.get(path));
+                let maker = real.ancestors().find_map(|path| self.writers.get(path.as_os_str()));
                 let problem = match maker {
                     Some(maker) => Some(made(maker, instance, &file)),
                     None if self.disk.is_file(&path) => None,
