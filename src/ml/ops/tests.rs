@@ -132,6 +132,9 @@ fn the_convolution_triple_is_the_definition_and_its_adjoints() {
     let geometry = Geometry { stride: 1, padding: 0 };
     assert!(conv2d(&tensor(&[1, 4, 4, 2], 0.0), &tensor(&[1, 3, 3, 3], 0.0), geometry).is_err());
     assert!(conv2d(&tensor(&[1, 2, 4, 2], 0.0), &tensor(&[1, 2, 3, 3], 0.0), geometry).is_err());
+    for (x, w) in [([1, 4, 4, 0], [1, 0, 3, 3]), ([1, 4, 4, 2], [0, 2, 3, 3]), ([1, 4, 4, 2], [1, 2, 0, 3])] {
+        assert!(conv2d(&tensor(&x, 0.0), &tensor(&w, 0.0), geometry).is_err(), "{x:?} {w:?}");
+    }
 }
 
 /// Each result is off by a few units in the last place of the sum of its products' magnitudes, and some ten times that where Winograd's

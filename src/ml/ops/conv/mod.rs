@@ -4,12 +4,13 @@
 //! Images have their channels last, so a patch is a few runs of memory and is never copied: the kernels read it where it lies, in images
 //! that are framed by zeros a few at a time. The weights, `[O, C, h, w]` as PyTorch's, are packed once a call.
 //!
-//! Reading order: this file (what can be asked), `frame`, `sweep` (forward and input gradient), `outer` (weight gradient), `winograd` (kernels of
+//! Reading order: this file (what can be asked), `frame`, `sweep` (forward and input gradient), `outer` and `weight` (weight gradient), `winograd` (kernels of
 //! 3 × 3 with a quarter of the products).
 
 mod frame;
 mod outer;
 mod sweep;
+mod weight;
 mod winograd;
 
 use candle_core::Tensor;
@@ -19,8 +20,7 @@ use super::real::{Read, Real, dispatch, shape, tensor};
 use super::tiles;
 use crate::ml::Result;
 use frame::Frame;
-use outer::{Outer, SLACK};
-use sweep::{Panels, Sweep, cuts};
+use sweep::{Panels, Sweep};
 use winograd::Plan;
 
 /// Elements of framed images that a tile of work reads, unless one image alone has more.
@@ -28,15 +28,6 @@ const FRAMED: usize = 1 << 16;
 
 /// Output pixels that a tile has at least, so that reading the weights pays.
 const PIXELS: usize = 96;
-
-/// Weights up to which partial gradients are kept by groups of samples; above, each tile has output channels of its own.
-const SMALL_WEIGHT: usize = 1 << 16;
-
-/// Partial gradients of a small weight.
-const PARTIALS: usize = 8;
-
-/// Pixels that are added to a block of the weight's gradient before the next block's turn.
-const CHUNK: usize = 128;
 
 /// How a kernel moves over an image: the same stride and zero padding in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +55,12 @@ impl Sizes {
         let [samples, height, width, inputs] = x;
         let [outputs, channels, kh, kw] = w;
         let Geometry { stride, padding } = geometry;
-        let fits = channels == inputs && stride > 0 && height + 2 * padding >= kh && width + 2 * padding >= kw;
+        let holds_something = [height, width, inputs, outputs, kh, kw].iter().all(|&size| size > 0);
+        let fits = holds_something
+            && channels == inputs
+            && stride > 0
+            && height + 2 * padding >= kh
+            && width + 2 * padding >= kw;
         let out = |size: usize, kernel: usize| (size + 2 * padding - kernel) / stride + 1;
         let out = || (out(height, kh), out(width, kw));
         let image = (height, width);
@@ -284,119 +280,8 @@ fn sweep<T: Real>(sizes: &Sizes, frame: Frame, phases: &[Phase<T>], from: &[T], 
 }
 
 fn to_weight<T: Real>(sizes: &Sizes, g: &[T], x: &[T]) -> Vec<T> {
-    if let Some(plan) = Plan::forward(sizes, lanes::<T>()) {
-        return plan.weight_gradient(g, x);
-    }
-    let lanes = lanes::<T>();
-    let cuts: Vec<(usize, usize)> = cuts(sizes.outputs, lanes).collect();
-    let width: usize = cuts.iter().map(|(_, width)| width).sum();
-    let gradient = Gradient { sizes, lanes };
-    let total = if sizes.patch() * sizes.outputs > SMALL_WEIGHT {
-        let (framed, widened) = (gradient.framed(x), gradient.widened(g));
-        let panel = |index: usize| {
-            let mut sums = vec![T::zero(); sizes.patch() * cuts[index].1];
-            gradient.add(&framed, &widened, &cuts[index..=index], &mut sums);
-            sums
-        };
-        tiles::map(cuts.len(), sizes.flops(), panel).concat()
-    } else {
-        let share = sizes.samples.div_ceil(PARTIALS).max(1);
-        let partial = |index: usize| {
-            let samples = index * share..sizes.samples.min((index + 1) * share);
-            let mut sums = vec![T::zero(); sizes.patch() * width];
-            let framed = gradient.framed(&x[samples.start * sizes.input()..samples.end * sizes.input()]);
-            let widened = gradient.widened(&g[samples.start * sizes.output()..samples.end * sizes.output()]);
-            gradient.add(&framed, &widened, &cuts, &mut sums);
-            sums
-        };
-        let mut partials = tiles::map(sizes.samples.div_ceil(share), sizes.flops(), partial).into_iter();
-        let mut total = partials.next().unwrap_or_else(|| vec![T::zero(); sizes.patch() * width]);
-        for partial in partials {
-            total.iter_mut().zip(partial).for_each(|(total, sum)| *total += sum);
-        }
-        total
-    };
-    gradient.unpacked(&cuts, &total)
-}
-
-/// How a weight's gradient is put together.
-struct Gradient<'a> {
-    sizes: &'a Sizes,
-    lanes: usize,
-}
-
-impl Gradient<'_> {
-    /// The images in their frames, with a little more behind.
-    fn framed<T: Real>(&self, x: &[T]) -> Vec<T> {
-        let frame = self.sizes.frame();
-        let images = x.len() / self.sizes.input().max(1);
-        let mut framed = vec![T::zero(); images * frame.len() + SLACK];
-        frame.fill(x, &mut framed);
-        framed
-    }
-
-    /// The rows of `g` with zeros up to whole registers.
-    fn widened<'g, T: Real>(&self, g: &'g [T]) -> std::borrow::Cow<'g, [T]> {
-        let (outputs, stride) = (self.sizes.outputs, self.stride());
-        if outputs == stride {
-            return g.into();
-        }
-        let mut widened = vec![T::zero(); g.len() / outputs * stride];
-        for (to, from) in widened.chunks_exact_mut(stride).zip(g.chunks_exact(outputs)) {
-            to[..outputs].copy_from_slice(from);
-        }
-        widened.into()
-    }
-
-    fn stride(&self) -> usize {
-        self.sizes.outputs.next_multiple_of(self.lanes)
-    }
-
-    /// Adds the products of some images, a chunk of pixels at a time, to the panels `cuts` of the gradient.
-    fn add<T: Real>(&self, framed: &[T], gradients: &[T], cuts: &[(usize, usize)], sums: &mut [T]) {
-        let (sizes, frame, stride) = (self.sizes, self.sizes.frame(), self.sizes.geometry.stride);
-        let (rows, columns) = sizes.out;
-        let run = sizes.kernel.1 * sizes.inputs;
-        let start = |pixel: usize| {
-            let (image, y, x) = (pixel / (rows * columns), pixel / columns % rows, pixel % columns);
-            image * frame.len() + frame.at(y * stride, x * stride)
-        };
-        let all = gradients.len() / self.stride();
-        let mut starts = Vec::with_capacity(CHUNK);
-        let mut sources = Vec::with_capacity(CHUNK);
-        for chunk in (0..all).step_by(CHUNK) {
-            starts.clear();
-            starts.extend((chunk..all.min(chunk + CHUNK)).map(start));
-            let gradients = &gradients[chunk * self.stride()..][..starts.len() * self.stride()];
-            let mut rest = &mut sums[..];
-            for &(first, width) in cuts {
-                let (panel, others) = rest.split_at_mut(sizes.patch() * width);
-                rest = others;
-                for (segment, sums) in panel.chunks_exact_mut(run * width).enumerate() {
-                    sources.clear();
-                    sources.extend(starts.iter().map(|start| start + segment * frame.pitch()));
-                    let (stride, sources) = (self.stride(), &sources[..]);
-                    lanes::run(Outer { source: framed, sources, gradients, stride, first, run, sums });
-                }
-            }
-        }
-    }
-
-    /// Panels as a weight `[O, C, h, w]`.
-    fn unpacked<T: Real>(&self, cuts: &[(usize, usize)], panels: &[T]) -> Vec<T> {
-        let sizes = self.sizes;
-        let mut weight = vec![T::zero(); sizes.outputs * sizes.patch()];
-        let mut rest = panels;
-        for &(first, width) in cuts {
-            let (panel, others) = rest.split_at(sizes.patch() * width);
-            rest = others;
-            for (k, row) in panel.chunks_exact(width).enumerate() {
-                let (position, c) = sizes.product(k);
-                for (o, &value) in (first..sizes.outputs).zip(row) {
-                    weight[sizes.weight(o, c, position)] = value;
-                }
-            }
-        }
-        weight
+    match Plan::forward(sizes, lanes::<T>()) {
+        Some(plan) => plan.weight_gradient(g, x),
+        None => weight::gradient(sizes, g, x),
     }
 }
