@@ -137,7 +137,7 @@ fn explain_words(name: &str, standing: &Standing, fingerprint: Option<&Fingerpri
         for line in lines {
             let _ = writeln!(text, "    {:width$}  {}", line.ingredient, line.value);
         }
-        text.push_str("  defaults, horizons of actions, names, paths and places of execution are left out\n");
+        text.push_str("  defaults, horizons of actions, names, places of execution and paths (but for where a command finds its inputs) are left out\n");
     }
     text
 }
