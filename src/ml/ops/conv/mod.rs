@@ -185,7 +185,7 @@ impl<T: Real> Phase<T> {
 
 fn forward<T: Real>(sizes: &Sizes, x: &[T], w: &[T]) -> Vec<T> {
     if let Some(plan) = Plan::forward(sizes, lanes::<T>()) {
-        return plan.convolve(x, |o, c| std::array::from_fn(|k| w[(o * sizes.inputs + c) * 9 + k]));
+        return plan.convolve(x, w);
     }
     let element = |k: usize, o: usize| {
         let (position, c) = sizes.product(k);
@@ -202,7 +202,7 @@ fn forward<T: Real>(sizes: &Sizes, x: &[T], w: &[T]) -> Vec<T> {
 
 fn to_input<T: Real>(sizes: &Sizes, g: &[T], w: &[T]) -> Vec<T> {
     if let Some(plan) = Plan::backward(sizes, lanes::<T>()) {
-        return plan.convolve(g, |c, o| std::array::from_fn(|k| w[(o * sizes.inputs + c) * 9 + 8 - k]));
+        return plan.convolve_turned(g, w);
     }
     let Geometry { stride, padding } = sizes.geometry;
     let ((kh, kw), (height, width)) = (sizes.kernel, sizes.image);

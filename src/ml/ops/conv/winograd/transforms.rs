@@ -63,15 +63,19 @@ pub(super) struct Fractions<V> {
 impl<V> Fractions<V> {
     #[inline(always)]
     pub(super) fn of<S: Simd, T: Real + Lanes<Vector<S> = V>>(simd: S) -> Self {
-        let by = |x: f64| T::splat(simd, <T as candle_core::WithDType>::from_f64(x));
         Self {
-            quarter: by(0.25),
-            sixth: by(1.0 / 6.0),
-            minus_sixth: by(-1.0 / 6.0),
-            twelfth: by(1.0 / 12.0),
-            twenty_fourth: by(1.0 / 24.0),
+            quarter: number::<S, T>(simd, 0.25),
+            sixth: number::<S, T>(simd, 1.0 / 6.0),
+            minus_sixth: number::<S, T>(simd, -1.0 / 6.0),
+            twelfth: number::<S, T>(simd, 1.0 / 12.0),
+            twenty_fourth: number::<S, T>(simd, 1.0 / 24.0),
         }
     }
+}
+
+#[inline(always)]
+fn number<S: Simd, T: Real>(simd: S, x: f64) -> T::Vector<S> {
+    T::splat(simd, <T as candle_core::WithDType>::from_f64(x))
 }
 
 /// Gw, of three values.

@@ -1,0 +1,184 @@
+//! Convolutions in the other domain: forward, and the input's gradient, which is a convolution with the kernel turned round.
+
+use rayon::prelude::*;
+
+use super::super::super::lanes::{self, Simd, WithSimd};
+use super::super::sweep::Sweep;
+use super::kernels::{Carry, Facing, Weight};
+use super::tiles::{Back, Carried, Over, pitch};
+use super::{POINTS, Plan, work};
+use crate::ml::ops::real::Real;
+
+/// Tiles whose products one thread takes together.
+const BLOCK: usize = 24;
+
+/// Tiles that are carried together, at least.
+const FEW: usize = 24;
+
+impl Plan {
+    /// The convolution of `x` with the weight `w`.
+    pub(in super::super) fn convolve<T: Real>(&self, x: &[T], w: &[T]) -> Vec<T> {
+        self.with_weight(x, w, Facing::Forward)
+    }
+
+    /// The convolution of `x` with the weight `w` turned round.
+    pub(in super::super) fn convolve_turned<T: Real>(&self, x: &[T], w: &[T]) -> Vec<T> {
+        self.with_weight(x, w, Facing::Turned)
+    }
+
+    fn with_weight<T: Real>(&self, x: &[T], w: &[T], facing: Facing) -> Vec<T> {
+        let weight = Weight { values: w, facing, inputs: self.inputs, outputs: self.outputs };
+        if self.by_panels::<T>() { self.panel_by_panel(x, weight) } else { self.block_by_block(x, weight) }
+    }
+
+    /// Each thread takes some images all the way, a block of tiles at a time, with all kernels.
+    fn block_by_block<T: Real>(&self, x: &[T], weight: Weight<'_, T>) -> Vec<T> {
+        let panel = |cut: (usize, usize)| Kernels::of(weight, cut);
+        let kernels: Vec<Kernels<T>> = self.cuts::<T>().into_par_iter().map(panel).collect();
+        let mut out = vec![T::zero(); self.samples * self.output()];
+        let images = (2 * BLOCK).div_ceil(self.count()).clamp(1, self.samples.max(1));
+        let buffers = || Buffers::new(self, images);
+        work::fill_with(&mut out, images * self.output(), self.flops(), buffers, |buffers, index, out| {
+            let count = out.len() / self.output();
+            let x = &x[index * images * self.input()..][..count * self.input()];
+            lanes::run(Blocks { plan: self, x, kernels: &kernels, buffers, out });
+        });
+        out
+    }
+
+    /// Images are carried over, a group at a time; then each thread takes some panels of output channels all the way.
+    fn panel_by_panel<T: Real>(&self, x: &[T], weight: Weight<'_, T>) -> Vec<T> {
+        let (cuts, pixels) = (self.cuts::<T>(), self.out.0 * self.out.1);
+        let mut out = vec![T::zero(); self.samples * self.output()];
+        let group = self.group::<T>(self.inputs);
+        for (x, out) in x.chunks(group * self.input()).zip(out.chunks_mut(group * self.output())) {
+            let share = FEW.div_ceil(self.count());
+            let carried: Vec<Carried<T>> =
+                x.par_chunks(share * self.input()).map(|images| Carried::inputs(self, images)).collect();
+            let panel = |&cut: &(usize, usize)| self.panel(&carried, &Kernels::of(weight, cut));
+            let panels: Vec<Vec<T>> = cuts.par_iter().map(panel).collect();
+            out.par_chunks_mut(self.output()).enumerate().for_each(|(image, out)| {
+                for (panel, &(first, width)) in panels.iter().zip(&cuts) {
+                    let from = panel[image * pixels * width..].chunks_exact(width);
+                    for (to, from) in out.chunks_exact_mut(self.outputs).zip(from) {
+                        to[first..first + width].copy_from_slice(from);
+                    }
+                }
+            });
+        }
+        out
+    }
+
+    /// One panel of the outputs of all carried images: `[images, H, W, width]`.
+    fn panel<T: Real>(&self, carried: &[Carried<T>], kernels: &Kernels<T>) -> Vec<T> {
+        let (width, places) = (kernels.cut.1, carried.iter().map(|group| group.places).sum::<usize>());
+        let mut products = vec![T::zero(); POINTS * places * width];
+        for (point, products) in products.chunks_exact_mut(places * width).enumerate() {
+            let mut rest = products;
+            for group in carried {
+                let (out, others) = rest.split_at_mut(group.places * width);
+                rest = others;
+                let (sources, targets) = starts(group.places, (pitch(self.inputs), width));
+                let panel = kernels.at(point, self.inputs);
+                lanes::run(Sweep {
+                    source: group.at(point),
+                    sources: &sources,
+                    targets: &targets,
+                    pitch: 0,
+                    run: self.inputs,
+                    panel,
+                    first: 0,
+                    outputs: width,
+                    out,
+                });
+            }
+        }
+        let images = places / self.count();
+        let mut out = vec![T::zero(); images * self.out.0 * self.out.1 * width];
+        lanes::run(Back { plan: self, products: &products, places, tiles: 0..places, width, out: &mut out });
+        out
+    }
+}
+
+/// Where the inputs and the outputs of each of `tiles` tiles start at one point.
+fn starts(tiles: usize, (source, target): (usize, usize)) -> (Vec<usize>, Vec<usize>) {
+    (0..tiles).map(|tile| (tile * source, tile * target)).unzip()
+}
+
+/// The kernels of one panel in the other domain: `[points, inputs, width]`.
+struct Kernels<T> {
+    /// First output channel, and how many.
+    cut: (usize, usize),
+    values: Vec<T>,
+}
+
+impl<T: Real> Kernels<T> {
+    fn of(weight: Weight<'_, T>, cut: (usize, usize)) -> Self {
+        let mut values = vec![T::zero(); POINTS * weight.inputs * cut.1];
+        lanes::run(Carry { weight, cut, to: &mut values });
+        Self { cut, values }
+    }
+
+    #[inline(always)]
+    fn at(&self, point: usize, inputs: usize) -> &[T] {
+        let length = inputs * self.cut.1;
+        &self.values[point * length..][..length]
+    }
+}
+
+/// What one thread keeps between blocks.
+struct Buffers<T> {
+    framed: Vec<T>,
+    carried: Carried<T>,
+    products: Vec<T>,
+    starts: (Vec<usize>, Vec<usize>),
+}
+
+impl<T: Real> Buffers<T> {
+    fn new(plan: &Plan, images: usize) -> Self {
+        Self {
+            framed: vec![T::zero(); images * plan.frame().len()],
+            carried: Carried::room(BLOCK, plan.inputs),
+            products: vec![T::zero(); POINTS * BLOCK * plan.outputs],
+            starts: starts(BLOCK, (pitch(plan.inputs), plan.outputs)),
+        }
+    }
+}
+
+/// The convolution of some images, a block of tiles at a time.
+struct Blocks<'a, T> {
+    plan: &'a Plan,
+    x: &'a [T],
+    kernels: &'a [Kernels<T>],
+    buffers: &'a mut Buffers<T>,
+    out: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Blocks<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { plan, x, kernels, buffers, out } = self;
+        plan.frame().fill(x, &mut buffers.framed);
+        let all = x.len() / plan.input() * plan.count();
+        let (c, o) = (plan.inputs, plan.outputs);
+        for first in (0..all).step_by(BLOCK) {
+            let tiles = first..all.min(first + BLOCK);
+            let n = tiles.len();
+            Over { plan, images: &buffers.framed, tiles: tiles.clone(), to: &mut buffers.carried, of_inputs: true }
+                .with_simd(simd);
+            for point in 0..POINTS {
+                let source = buffers.carried.at(point);
+                let products = &mut buffers.products[point * BLOCK * o..][..n * o];
+                let (sources, targets) = (&buffers.starts.0[..n], &buffers.starts.1[..n]);
+                for kernels in kernels {
+                    let (panel, first, out) = (kernels.at(point, c), kernels.cut.0, &mut *products);
+                    let sweep = Sweep { source, sources, targets, pitch: 0, run: c, panel, first, outputs: o, out };
+                    sweep.with_simd(simd);
+                }
+            }
+            Back { plan, products: &buffers.products, places: BLOCK, tiles, width: o, out: &mut *out }.with_simd(simd);
+        }
+    }
+}
