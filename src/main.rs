@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use clap::Parser;
 use thalweg::app::{self, Problem, Streams};
 use thalweg::cli::{self, Cli};
+use thalweg::ml::ops::memory;
 
 /// Studies allocate and free tensors of the same sizes all the time; this allocator keeps its pages.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    memory::keep_pages();
     let cli = Cli::parse();
     let terminal = io::stderr().is_terminal();
     let coloured = cli::coloured(cli.color, terminal);

@@ -92,6 +92,37 @@ fn convolution_to_weight(bencher: Bencher<'_, '_>, (channels, side): (usize, usi
     bencher.bench_local(|| conv2d_weight(black_box(&g), &g, dims, SAME).expect("a gradient"));
 }
 
+/// The first convolution of each later stage, 1.2 GFLOP a pass: from so many channels of this height to twice as many of half of it; and its
+/// shortcut, of kernels 1 × 1.
+const NARROWING: [(usize, usize, usize); 4] = [(64, 32, 3), (128, 16, 3), (256, 8, 3), (64, 32, 1)];
+
+fn narrowing(&(channels, side, kernel): &(usize, usize, usize)) -> (Tensor, Tensor, Tensor, Geometry) {
+    let x = random(&[BATCH, side, side, channels]);
+    let (w, g) =
+        (random(&[2 * channels, channels, kernel, kernel]), random(&[BATCH, side / 2, side / 2, 2 * channels]));
+    (x, w, g, Geometry { stride: 2, padding: kernel / 2 })
+}
+
+#[divan::bench(args = NARROWING, sample_count = 10)]
+fn narrowing_forward(bencher: Bencher<'_, '_>, sizes: &(usize, usize, usize)) {
+    let (x, w, _, geometry) = narrowing(sizes);
+    bencher.bench_local(|| conv2d(black_box(&x), &w, geometry).expect("images"));
+}
+
+#[divan::bench(args = NARROWING, sample_count = 10)]
+fn narrowing_to_input(bencher: Bencher<'_, '_>, sizes: &(usize, usize, usize)) {
+    let (x, w, g, geometry) = narrowing(sizes);
+    let dims = x.dims4().expect("images").into();
+    bencher.bench_local(|| conv2d_input(black_box(&g), &w, dims, geometry).expect("a gradient"));
+}
+
+#[divan::bench(args = NARROWING, sample_count = 10)]
+fn narrowing_to_weight(bencher: Bencher<'_, '_>, sizes: &(usize, usize, usize)) {
+    let (x, w, g, geometry) = narrowing(sizes);
+    let dims = w.dims4().expect("a kernel").into();
+    bencher.bench_local(|| conv2d_weight(black_box(&g), &x, dims, geometry).expect("a gradient"));
+}
+
 /// 17.2 GFLOP on all threads: what the machine can.
 #[divan::bench(sample_count = 5)]
 fn product_of_2048(bencher: Bencher<'_, '_>) {
@@ -99,8 +130,7 @@ fn product_of_2048(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| black_box(&a).matmul(&b).expect("a product"));
 }
 
-#[divan::bench(sample_count = 5)]
-fn gradient_of_resnet18(bencher: Bencher<'_, '_>) {
+fn resnet18() -> (Objective, Theta) {
     let architecture = Architecture::PreactResNet18 { width: 64, final_norm: true };
     let inputs = random(&[BATCH * 3 * 32 * 32]).to_vec1::<f32>().expect("values");
     let labels = (0..BATCH as u32).map(|sample| sample % 10).collect();
@@ -109,5 +139,25 @@ fn gradient_of_resnet18(bencher: Bencher<'_, '_>) {
     let theta = model.init(&Stream::new(0, "init"), DType::F32, &Device::Cpu).expect("a point");
     let loss = Loss::SmoothedCrossEntropy { smoothing: 0.1 };
     let objective = Objective::new(model, loss, &data, BATCH, Placement::cpu(DType::F32)).expect("an objective");
+    (objective, theta)
+}
+
+#[divan::bench(sample_count = 5)]
+fn gradient_of_resnet18(bencher: Bencher<'_, '_>) {
+    let (objective, theta) = resnet18();
     bencher.bench_local(|| objective.gradient(black_box(&theta), &NoInterrupt).expect("a gradient"));
+}
+
+#[divan::bench(sample_count = 3)]
+fn four_quadratic_forms_of_resnet18(bencher: Bencher<'_, '_>) {
+    let (objective, theta) = resnet18();
+    let directions = probes(&theta, 4);
+    bencher.bench_local(|| objective.quadratic_forms(black_box(&theta), &directions, &NoInterrupt).expect("forms"));
+}
+
+#[divan::bench(sample_count = 3)]
+fn hessian_vector_product_of_resnet18(bencher: Bencher<'_, '_>) {
+    let (objective, theta) = resnet18();
+    let direction = probes(&theta, 1).remove(0);
+    bencher.bench_local(|| objective.hvp(black_box(&theta), &direction, &NoInterrupt).expect("a product"));
 }

@@ -7,5 +7,6 @@ mod runner;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    thalweg::ml::ops::memory::keep_pages();
     divan::main();
 }

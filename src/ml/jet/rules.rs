@@ -1,10 +1,12 @@
 //! The operations of models, carried to any order.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 
 use super::{Jet, Order, Tangent};
 use crate::ml::ops::conv::Geometry;
-use crate::ml::ops::norm::{self, Moments};
+use crate::ml::ops::norm::{self, Along, Moments, Then};
 use crate::ml::ops::pool::{self, Window};
 use crate::ml::params::flat_from_vec;
 use crate::ml::tape::Var;
@@ -134,23 +136,71 @@ impl Jet {
         Ok(Self { value, tangents, order: self.order.max(bias.order) })
     }
 
-    /// Batch normalisation of `[…, C]` with weight and bias `[C]`. Fused at order 0, else made of elementary rules.
+    /// Batch normalisation of `[…, C]` with weight and bias `[C]`, and the nonlinearity behind it, if there is one. Norm and ReLU are
+    /// fused.
     ///
     /// # Errors
     /// [`Error::Setting`] for one value a channel, or fewer fixed moments than layers; another number of weights than
     /// channels.
-    pub fn batch_norm(&self, weight: &Self, bias: &Self, norm: &mut Norm<'_>) -> Result<Self> {
+    pub fn batch_norm(
+        &self,
+        weight: &Self,
+        bias: &Self,
+        norm: &mut Norm<'_>,
+        activation: Option<Activation>,
+    ) -> Result<Self> {
+        let behind = |y: Self| activation.map_or(Ok(y.clone()), |activation| y.activation(activation));
         if let Norm::Fixed(moments) = norm {
             let missing = || Error::Setting("batch norm has more layers than moments were given".to_owned());
-            return self.fixed_norm(weight, bias, moments.next().ok_or_else(missing)?);
+            return behind(self.fixed_norm(weight, bias, moments.next().ok_or_else(missing)?)?);
         }
-        if self.tangents.is_empty() && weight.tangents.is_empty() && bias.tangents.is_empty() {
-            let (value, moments) = self.value.batch_norm(&weight.value, &bias.value)?;
-            if let Norm::Collect(all) = norm {
-                all.push(moments.as_ref().clone());
-            }
-            return Ok(Self { value, tangents: Vec::new(), order: Order::Zero });
+        let order = self.order.max(weight.order).max(bias.order);
+        let recorded = [self, weight, bias].iter().any(|jet| jet.value.is_recorded());
+        if order == Order::Two && recorded {
+            return behind(self.elementary_norm(weight, bias)?);
         }
+        let then = if activation == Some(Activation::Relu) { Then::Relu } else { Then::Nothing };
+        let (value, moments) = self.value.batch_norm(&weight.value, &bias.value, then)?;
+        if let Norm::Collect(all) = norm {
+            all.push(moments.as_ref().clone());
+        }
+        let directions = [self, weight, bias].map(|jet| jet.tangents.len()).into_iter().max().unwrap_or(0);
+        let tangent = |v| self.norm_tangent(weight, bias, v, (&moments, then), order);
+        let y = Self { value, tangents: (0..directions).map(tangent).collect::<Result<_>>()?, order };
+        if then == Then::Relu { Ok(y) } else { behind(y) }
+    }
+
+    /// The derivatives of a fused batch norm along one direction.
+    fn norm_tangent(
+        &self,
+        weight: &Self,
+        bias: &Self,
+        v: usize,
+        (moments, then): (&Arc<Moments>, Then),
+        order: Order,
+    ) -> Result<Tangent> {
+        let zero = || -> Result<Var> { Ok(Var::constant(self.value.value().zeros_like()?)) };
+        let first = self.first(v).cloned().map_or_else(zero, Ok)?;
+        if order == Order::One {
+            let (weight, bias) = ((&weight.value, weight.first(v)), (&bias.value, bias.first(v)));
+            let first = self.value.batch_norm_first(&first, weight, bias, moments, then)?;
+            return Ok(Tangent { first: Some(first), second: None });
+        }
+        let part = |jet: &'_ Self| [jet.first(v), jet.second(v)].map(|var| var.map(|var| var.value().clone()));
+        let (weights, biases) = (part(weight), part(bias));
+        let along = Along {
+            first: first.value(),
+            second: self.second(v).map(Var::value),
+            weight: weights.each_ref().map(Option::as_ref),
+            bias: biases.each_ref().map(Option::as_ref),
+        };
+        let with = [weight.value.value(), bias.value.value()];
+        let (first, second, _) = norm::batch_norm_line(self.value.value(), with, along, moments, then, true)?;
+        Ok(Tangent { first: Some(Var::constant(first)), second: second.map(Var::constant) })
+    }
+
+    /// The same made of elementary rules, which a tape can record to any order.
+    fn elementary_norm(&self, weight: &Self, bias: &Self) -> Result<Self> {
         norm::check(self.value.value())?;
         let dims = self.value.dims().to_vec();
         let count = dims[..dims.len() - 1].iter().product::<usize>();

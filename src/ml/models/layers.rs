@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Norm, Result};
+use super::{Activation, Norm, Result};
 use crate::ml::jet::Jet;
 use crate::ml::ops::conv::Geometry;
 use crate::ml::params::Layout;
@@ -132,7 +132,14 @@ pub(super) struct BatchNorm {
 }
 
 impl BatchNorm {
-    pub(super) fn forward(&self, params: &[Jet], x: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {
-        x.batch_norm(&params[self.weight], &params[self.bias], norm)
+    /// The batch norm, and the nonlinearity behind it.
+    pub(super) fn forward(
+        &self,
+        params: &[Jet],
+        x: &Jet,
+        norm: &mut Norm<'_>,
+        activation: Option<Activation>,
+    ) -> Result<Jet> {
+        x.batch_norm(&params[self.weight], &params[self.bias], norm, activation)
     }
 }

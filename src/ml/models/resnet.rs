@@ -32,15 +32,13 @@ impl Block {
     }
 
     fn forward(&self, params: &[Jet], x: Jet, norm: &mut Norm<'_>, activation: Activation) -> Result<Jet> {
-        let mut y = self.norms[0].forward(params, &x, norm)?;
-        y = y.activation(activation)?;
+        let mut y = self.norms[0].forward(params, &x, norm, Some(activation))?;
         let around = match &self.shortcut {
             Some(shortcut) => shortcut.forward(params, &y)?,
             None => x,
         };
         y = self.convs[0].forward(params, &y)?;
-        y = self.norms[1].forward(params, &y, norm)?;
-        y = y.activation(activation)?;
+        y = self.norms[1].forward(params, &y, norm, Some(activation))?;
         y = self.convs[1].forward(params, &y)?;
         y.add_scaled(&around, 1.0)
     }
@@ -105,8 +103,7 @@ impl Model for PreactResNet18 {
             x = block.forward(params, x, norm, self.activation)?;
         }
         if let Some(last) = &self.norm {
-            x = last.forward(params, &x, norm)?;
-            x = x.activation(self.activation)?;
+            x = last.forward(params, &x, norm, Some(self.activation))?;
         }
         self.linear.forward(params, &x.global_avg_pool()?)
     }

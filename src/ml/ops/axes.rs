@@ -42,9 +42,8 @@ fn transposed<T: Real>(
     }
     let values = Read::<T>::of(x, operation)?;
     let values: &[T] = &values;
-    let mut out = vec![T::zero(); values.len()];
     let sample = rows * columns;
-    tiles::fill(&mut out, sample.max(1), values.len(), |index, out| {
+    let out = tiles::make(values.len(), sample.max(1), values.len(), |index, out: &mut [T]| {
         let from = &values[index * sample..][..sample];
         for (column, out) in out.chunks_exact_mut(rows).enumerate() {
             out.iter_mut().zip(from[column..].iter().step_by(columns)).for_each(|(to, &from)| *to = from);

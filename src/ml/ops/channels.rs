@@ -1,11 +1,18 @@
 //! Sums and products per channel of `[…, C]`: what a bias and a batch norm are made of. Broadcast and sum are each
 //! other's adjoint, and so the set is closed under differentiation.
 
-use candle_core::{Tensor, WithDType};
+use std::ops::Range;
 
+use candle_core::Tensor;
+
+use super::elementwise::{AddScaled, OfTwo, Product};
+use super::lanes::{self, Simd, WithSimd};
 use super::real::{Read, Real, dispatch, shape, tensor};
 use super::tiles::{self, ELEMENTS};
 use crate::ml::Result;
+
+/// Rows that are summed by one tile, at least: its sums, one a channel, must be few beside them.
+const ROWS: usize = 64;
 
 /// `[rows, channels]` of a tensor `[…, C]`.
 pub(super) fn rows(operation: &'static str, x: &Tensor) -> Result<[usize; 2]> {
@@ -20,7 +27,7 @@ pub(super) fn rows(operation: &'static str, x: &Tensor) -> Result<[usize; 2]> {
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless `b` has one value a channel of `x`.
 pub fn add_channels(x: &Tensor, b: &Tensor) -> Result<Tensor> {
-    dispatch!("add_channels", x, T => with_channels::<T>("add_channels", x, b, |x, b| x + b))
+    dispatch!("add_channels", x, T => with_channels::<T>("add_channels", x, b, AddScaled::new(1.0)))
 }
 
 /// `c·x`, where `c`, `[C]`, is the same for every sample and pixel.
@@ -28,7 +35,7 @@ pub fn add_channels(x: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless `c` has one value a channel of `x`.
 pub fn mul_channels(x: &Tensor, c: &Tensor) -> Result<Tensor> {
-    dispatch!("mul_channels", x, T => with_channels::<T>("mul_channels", x, c, |x, c| x * c))
+    dispatch!("mul_channels", x, T => with_channels::<T>("mul_channels", x, c, Product::new()))
 }
 
 /// `c`, `[C]`, repeated to `dims`, `[…, C]`.
@@ -42,10 +49,8 @@ pub fn broadcast_channels(c: &Tensor, dims: &[usize]) -> Result<Tensor> {
     }
     dispatch!(NAME, c, T => {
         let c = Read::<T>::of(c, NAME)?;
-        let c: &[T] = &c;
-        let mut out = vec![0.0 as T; dims.iter().product()];
-        let flops = out.len();
-        tiles::fill(&mut out, tile(c.len()), flops, |_, tile| {
+        let (c, count): (&[T], usize) = (&c, dims.iter().product());
+        let out = tiles::make(count, tile(c.len()), count, |_, tile| {
             tile.chunks_exact_mut(c.len()).for_each(|row| row.copy_from_slice(c));
         });
         tensor(out, dims)
@@ -61,11 +66,8 @@ pub fn sum_channels(x: &Tensor) -> Result<Tensor> {
     let sizes = rows(NAME, x)?;
     dispatch!(NAME, x, T => {
         let x = Read::<T>::of(x, NAME)?;
-        let x: &[T] = &x;
-        let [sums] = sums(sizes, |row, [sums]: [&mut [f64]; 1]| {
-            sums.iter_mut().zip(&x[row]).for_each(|(sum, x)| *sum += x.to_f64());
-        });
-        rounded::<T>(&sums)
+        let [total] = sums(sizes, &Values(&x));
+        rounded::<T>(&total)
     })
 }
 
@@ -81,31 +83,79 @@ pub fn dot_channels(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     }
     dispatch!(NAME, x, T => {
         let (x, y) = (Read::<T>::of(x, NAME)?, Read::<T>::of(y, NAME)?);
-        let (x, y): (&[T], &[T]) = (&x, &y);
-        let [sums] = sums(sizes, |row, [sums]: [&mut [f64]; 1]| {
-            let pairs = x[row.clone()].iter().zip(&y[row]);
-            sums.iter_mut().zip(pairs).for_each(|(sum, (x, y))| *sum += x.to_f64() * y.to_f64());
-        });
-        rounded::<T>(&sums)
+        let [total] = sums(sizes, &Products(&x, &y));
+        rounded::<T>(&total)
     })
 }
 
-/// Several sums a channel at once, each over all rows: `add` adds one row, given by its range, to each of them. Tiles of rows are
-/// summed in order, and so are their sums.
-pub(super) fn sums<const N: usize, F>([rows, channels]: [usize; 2], add: F) -> [Vec<f64>; N]
-where
-    F: Fn(std::ops::Range<usize>, [&mut [f64]; N]) + Sync,
-{
-    let share = (ELEMENTS / channels).max(1);
-    let partials = tiles::map(rows.div_ceil(share), 2 * N * rows * channels, |index| {
-        let mut sums = [(); N].map(|()| vec![0.0; channels]);
-        for row in index * share..rows.min((index + 1) * share) {
-            add(row * channels..(row + 1) * channels, sums.each_mut().map(|sums| &mut sums[..]));
+/// What is summed over the rows of `[rows, C]`: `N` sums a channel.
+pub(super) trait OverRows<const N: usize>: Sync {
+    /// Adds the rows in this range, which are `channels` elements each, to sums that are zero.
+    fn add(&self, rows: Range<usize>, channels: usize, sums: &mut [Vec<f64>; N]);
+}
+
+struct Values<'a, T>(&'a [T]);
+
+impl<T: Real> OverRows<1> for Values<'_, T> {
+    #[inline(always)]
+    fn add(&self, rows: Range<usize>, channels: usize, [sums]: &mut [Vec<f64>; 1]) {
+        for row in self.0[rows.start * channels..rows.end * channels].chunks_exact(channels) {
+            for (sum, x) in sums.iter_mut().zip(row) {
+                *sum += x.to_f64();
+            }
         }
+    }
+}
+
+struct Products<'a, T>(&'a [T], &'a [T]);
+
+impl<T: Real> OverRows<1> for Products<'_, T> {
+    #[inline(always)]
+    fn add(&self, rows: Range<usize>, channels: usize, [sums]: &mut [Vec<f64>; 1]) {
+        let range = rows.start * channels..rows.end * channels;
+        let pairs = self.0[range.clone()].chunks_exact(channels).zip(self.1[range].chunks_exact(channels));
+        for (x, y) in pairs {
+            for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+                *sum += x.to_f64() * y.to_f64();
+            }
+        }
+    }
+}
+
+/// One tile's sums.
+struct Share<'a, R, const N: usize> {
+    of: &'a R,
+    rows: Range<usize>,
+    channels: usize,
+}
+
+impl<R: OverRows<N>, const N: usize> WithSimd for Share<'_, R, N> {
+    type Output = [Vec<f64>; N];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+        let mut sums = [(); N].map(|()| vec![0.0; self.channels]);
+        self.of.add(self.rows, self.channels, &mut sums);
         sums
-    });
-    let mut total = [(); N].map(|()| vec![0.0; channels]);
-    for partial in partials {
+    }
+}
+
+/// The sums of each tile of rows, in order, with how many rows it has.
+pub(super) fn shares<const N: usize>(
+    [rows, channels]: [usize; 2],
+    of: &impl OverRows<N>,
+) -> Vec<(usize, [Vec<f64>; N])> {
+    let share = (ELEMENTS / channels).max(ROWS);
+    tiles::map(rows.div_ceil(share), 2 * N * rows * channels, |index| {
+        let rows = index * share..rows.min((index + 1) * share);
+        (rows.len(), lanes::run(Share { of, rows, channels }))
+    })
+}
+
+/// Sums over all rows: tiles of rows are summed in order, and so are their sums.
+pub(super) fn sums<const N: usize>(sizes: [usize; 2], of: &impl OverRows<N>) -> [Vec<f64>; N] {
+    let mut total = [(); N].map(|()| vec![0.0; sizes[1]]);
+    for (_, partial) in shares(sizes, of) {
         for (total, partial) in total.iter_mut().zip(partial) {
             total.iter_mut().zip(partial).for_each(|(total, partial)| *total += partial);
         }
@@ -118,30 +168,44 @@ pub(super) fn tile(row: usize) -> usize {
     row.max(1) * (ELEMENTS / row.max(1)).max(1)
 }
 
-fn rounded<T: Real>(sums: &[f64]) -> Result<Tensor> {
+/// Sums as a tensor `[C]`.
+pub(super) fn rounded<T: Real>(sums: &[f64]) -> Result<Tensor> {
     let values: Vec<T> = sums.iter().map(|&sum| T::from_f64(sum)).collect();
     tensor(values, &[sums.len()])
 }
 
-fn with_channels<T: Real>(
-    operation: &'static str,
-    x: &Tensor,
-    c: &Tensor,
-    f: impl Fn(T, T) -> T + Sync,
-) -> Result<Tensor> {
+/// `out = f(x, c)`, row by row.
+struct Rows<'a, T, F> {
+    f: F,
+    x: &'a [T],
+    c: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<T: Real, F: OfTwo<T>> WithSimd for Rows<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let channels = self.c.len();
+        for (out, x) in self.out.chunks_exact_mut(channels).zip(self.x.chunks_exact(channels)) {
+            for ((out, &x), &c) in out.iter_mut().zip(x).zip(self.c) {
+                *out = self.f.of(x, c);
+            }
+        }
+    }
+}
+
+fn with_channels<T: Real>(operation: &'static str, x: &Tensor, c: &Tensor, f: impl OfTwo<T>) -> Result<Tensor> {
     let [_, channels] = rows(operation, x)?;
     if c.dims() != [channels] {
         return Err(shape(operation, format!("{channels} values, one a channel"), &[x, c]));
     }
     let (values, c) = (Read::<T>::of(x, operation)?, Read::<T>::of(c, operation)?);
     let (values, c): (&[T], &[T]) = (&values, &c);
-    let mut out = vec![T::zero(); values.len()];
     let length = tile(channels);
-    tiles::fill(&mut out, length, values.len(), |index, tile| {
-        let from = values[index * length..].chunks_exact(channels);
-        for (to, from) in tile.chunks_exact_mut(channels).zip(from) {
-            to.iter_mut().zip(from).zip(c).for_each(|((to, &x), &c)| *to = f(x, c));
-        }
+    let out = tiles::make(values.len(), length, values.len(), |index, out| {
+        lanes::run(Rows { f, x: &values[index * length..], c, out });
     });
     tensor(out, x.dims())
 }

@@ -1,20 +1,64 @@
 //! Operations on each element by itself. Operands have one shape, which is the result's.
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, WithDType};
 
+use super::lanes::{self, Simd, WithSimd};
 use super::real::{Read, Real, dispatch, shape, tensor};
 use super::tiles::{self, ELEMENTS};
 use crate::ml::Result;
+
+/// A function of one element.
+trait OfOne<T>: Copy + Sync {
+    fn of(self, x: T) -> T;
+}
+
+/// A function of two elements.
+pub(super) trait OfTwo<T>: Copy + Sync {
+    fn of(self, x: T, y: T) -> T;
+}
+
+/// Functions as types, so that their bodies are inlined into the loops over the machine's vectors.
+macro_rules! functions {
+    ($($name:ident($($c:ident)?) = $($x:ident),+ => $trait:ident $body:expr;)*) => {$(
+        #[derive(Clone, Copy)]
+        pub(super) struct $name<T> {
+            $($c: T,)?
+            dtype: std::marker::PhantomData<T>,
+        }
+
+        impl<T: Real> $name<T> {
+            pub(super) fn new($($c: f64)?) -> Self {
+                Self { $($c: <T as WithDType>::from_f64($c),)? dtype: std::marker::PhantomData }
+            }
+        }
+
+        impl<T: Real> $trait<T> for $name<T> {
+            #[inline(always)]
+            fn of(self, $($x: T),+) -> T {
+                $(let $c = self.$c;)?
+                $body
+            }
+        }
+    )*};
+}
+
+functions! {
+    AddScaled(c) = x, y => OfTwo x + c * y;
+    Product() = x, y => OfTwo x * y;
+    Gate() = x, t => OfTwo if x <= T::zero() { T::zero() } else { t };
+    Scale(c) = x => OfOne c * x;
+    Tanh() = x => OfOne Real::tanh(x);
+    OneMinusSquare() = y => OfOne T::one() - y * y;
+    TanhAdjoint() = y, g => OfTwo g * (T::one() - y * y);
+    InverseRoot(shift) = x => OfOne T::one() / Real::sqrt(x + shift);
+}
 
 /// `a + c·b`.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless the operands have one shape and dtype.
 pub fn add_scaled(a: &Tensor, b: &Tensor, c: f64) -> Result<Tensor> {
-    dispatch!("add_scaled", a, T => {
-        let c = <T as candle_core::WithDType>::from_f64(c);
-        binary::<T>("add_scaled", a, b, |x, y| x + c * y)
-    })
+    dispatch!("add_scaled", a, T => of_two::<T>("add_scaled", a, b, AddScaled::new(c)))
 }
 
 /// `a·b`.
@@ -22,7 +66,7 @@ pub fn add_scaled(a: &Tensor, b: &Tensor, c: f64) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless the operands have one shape and dtype.
 pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    dispatch!("mul", a, T => binary::<T>("mul", a, b, |x, y| x * y))
+    dispatch!("mul", a, T => of_two::<T>("mul", a, b, Product::new()))
 }
 
 /// `c·a`.
@@ -30,10 +74,7 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// A dtype or device without kernel.
 pub fn scale(a: &Tensor, c: f64) -> Result<Tensor> {
-    dispatch!("scale", a, T => {
-        let c = <T as candle_core::WithDType>::from_f64(c);
-        unary::<T>("scale", a, 1, |x| c * x)
-    })
+    dispatch!("scale", a, T => of_one::<T>("scale", a, 1, Scale::new(c)))
 }
 
 /// 0 where `x ≤ 0`, else `t`: ReLU and all its derivatives, with ReLU′(0) = 0. What is not a number stays so.
@@ -41,7 +82,7 @@ pub fn scale(a: &Tensor, c: f64) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless the operands have one shape and dtype.
 pub fn gate(x: &Tensor, t: &Tensor) -> Result<Tensor> {
-    dispatch!("gate", x, T => binary::<T>("gate", x, t, |x, t| if x <= 0.0 { 0.0 } else { t }))
+    dispatch!("gate", x, T => of_two::<T>("gate", x, t, Gate::new()))
 }
 
 /// The hyperbolic tangent.
@@ -49,7 +90,7 @@ pub fn gate(x: &Tensor, t: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// A dtype or device without kernel.
 pub fn tanh(a: &Tensor) -> Result<Tensor> {
-    dispatch!("tanh", a, T => unary::<T>("tanh", a, 30, Real::tanh))
+    dispatch!("tanh", a, T => of_one::<T>("tanh", a, 30, Tanh::new()))
 }
 
 /// `1 − y²`, the slope of tanh where its value is `y`.
@@ -57,7 +98,7 @@ pub fn tanh(a: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// A dtype or device without kernel.
 pub fn one_minus_square(y: &Tensor) -> Result<Tensor> {
-    dispatch!("one_minus_square", y, T => unary::<T>("one_minus_square", y, 2, |y| 1.0 - y * y))
+    dispatch!("one_minus_square", y, T => of_one::<T>("one_minus_square", y, 2, OneMinusSquare::new()))
 }
 
 /// `g·(1 − y²)`, the adjoint of tanh where its value is `y`.
@@ -65,7 +106,7 @@ pub fn one_minus_square(y: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless the operands have one shape and dtype.
 pub fn tanh_adjoint(y: &Tensor, g: &Tensor) -> Result<Tensor> {
-    dispatch!("tanh_adjoint", y, T => binary::<T>("tanh_adjoint", y, g, |y, g| g * (1.0 - y * y)))
+    dispatch!("tanh_adjoint", y, T => of_two::<T>("tanh_adjoint", y, g, TanhAdjoint::new()))
 }
 
 /// `1/√(a + shift)`.
@@ -73,10 +114,7 @@ pub fn tanh_adjoint(y: &Tensor, g: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// A dtype or device without kernel.
 pub fn inverse_root(a: &Tensor, shift: f64) -> Result<Tensor> {
-    dispatch!("inverse_root", a, T => {
-        let shift = <T as candle_core::WithDType>::from_f64(shift);
-        unary::<T>("inverse_root", a, 20, |x| 1.0 / (x + shift).sqrt())
-    })
+    dispatch!("inverse_root", a, T => of_one::<T>("inverse_root", a, 20, InverseRoot::new(shift)))
 }
 
 /// `a += b`, in the storage of `a`, which nothing else may read.
@@ -122,39 +160,85 @@ impl<T: Storable> InplaceOp2 for Accumulate<T> {
         let Some(a) = T::slice(a) else {
             candle_core::bail!("`accumulate` takes tensors of one dtype");
         };
-        tiles::fill(&mut a[start..end], ELEMENTS, b.len(), |index, tile| {
-            for (a, &b) in tile.iter_mut().zip(&b[index * ELEMENTS..]) {
-                *a += b;
-            }
+        tiles::change(&mut a[start..end], ELEMENTS, b.len(), |index, tile| {
+            lanes::run(Add { to: tile, from: &b[index * ELEMENTS..] });
         });
         Ok(())
     }
 }
 
-fn unary<T: Real>(operation: &'static str, a: &Tensor, flops: usize, f: impl Fn(T) -> T + Sync) -> Result<Tensor> {
-    let input = Read::<T>::of(a, operation)?;
-    let mut out = vec![T::zero(); input.len()];
-    let input: &[T] = &input;
-    tiles::fill(&mut out, ELEMENTS, flops * input.len(), |index, tile| {
-        for (out, &x) in tile.iter_mut().zip(&input[index * ELEMENTS..]) {
-            *out = f(x);
+/// `to += from`.
+struct Add<'a, T> {
+    to: &'a mut [T],
+    from: &'a [T],
+}
+
+impl<T: Real> WithSimd for Add<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (to, &from) in self.to.iter_mut().zip(self.from) {
+            *to += from;
         }
+    }
+}
+
+/// `out = f(x)`.
+struct One<'a, T, F> {
+    f: F,
+    x: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<T: Real, F: OfOne<T>> WithSimd for One<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (out, &x) in self.out.iter_mut().zip(self.x) {
+            *out = self.f.of(x);
+        }
+    }
+}
+
+/// `out = f(x, y)`.
+struct Two<'a, T, F> {
+    f: F,
+    x: &'a [T],
+    y: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<T: Real, F: OfTwo<T>> WithSimd for Two<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for ((out, &x), &y) in self.out.iter_mut().zip(self.x).zip(self.y) {
+            *out = self.f.of(x, y);
+        }
+    }
+}
+
+fn of_one<T: Real>(operation: &'static str, a: &Tensor, flops: usize, f: impl OfOne<T>) -> Result<Tensor> {
+    let values = Read::<T>::of(a, operation)?;
+    let values: &[T] = &values;
+    let out = tiles::make(values.len(), ELEMENTS, flops * values.len(), |index, out| {
+        lanes::run(One { f, x: &values[index * ELEMENTS..], out });
     });
     tensor(out, a.dims())
 }
 
-fn binary<T: Real>(operation: &'static str, a: &Tensor, b: &Tensor, f: impl Fn(T, T) -> T + Sync) -> Result<Tensor> {
+fn of_two<T: Real>(operation: &'static str, a: &Tensor, b: &Tensor, f: impl OfTwo<T>) -> Result<Tensor> {
     if a.dims() != b.dims() {
         return Err(shape(operation, "tensors of one shape", &[a, b]));
     }
     let (left, right) = (Read::<T>::of(a, operation)?, Read::<T>::of(b, operation)?);
     let (left, right): (&[T], &[T]) = (&left, &right);
-    let mut out = vec![T::zero(); left.len()];
-    tiles::fill(&mut out, ELEMENTS, left.len(), |index, tile| {
+    let out = tiles::make(left.len(), ELEMENTS, left.len(), |index, out| {
         let at = index * ELEMENTS;
-        for ((out, &x), &y) in tile.iter_mut().zip(&left[at..]).zip(&right[at..]) {
-            *out = f(x, y);
-        }
+        lanes::run(Two { f, x: &left[at..], y: &right[at..], out });
     });
     tensor(out, a.dims())
 }

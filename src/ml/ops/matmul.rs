@@ -93,8 +93,7 @@ pub fn matmul(a: &Tensor, b: &Tensor, transpose_a: bool, transpose_b: bool) -> R
             let expected = format!("matrices whose inner sizes agree, not {m} × {k} by {inner} × {n}");
             return Err(shape(NAME, expected, &[a, b]));
         }
-        let mut out = vec![0.0 as T; m * n];
-        tiles::fill(&mut out, ROWS * n.max(1), 2 * m * n * k, |index, tile| {
+        let out = tiles::make(m * n, ROWS * n.max(1), 2 * m * n * k, |index, tile: &mut [T]| {
             let first = index * ROWS;
             let rows = tile.len() / n.max(1);
             let values = &left.values[(first * left.strides.0).min(left.values.len())..];

@@ -63,12 +63,15 @@ impl Sizes {
         })
     }
 
-    /// Fills `out` image by image; `fill` gets the image's index.
-    fn fill<T: Send>(out: &mut [T], image: usize, flops: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
+    /// `count` images of `image` elements, filled one by one; `fill` gets the image's index, and the image full of zeros.
+    fn make<T>(count: usize, image: usize, flops: usize, fill: impl Fn(usize, &mut [T]) + Sync) -> Vec<T>
+    where
+        T: Copy + Default + Send,
+    {
         let images = (ELEMENTS / image.max(1)).max(1);
-        tiles::fill(out, images * image.max(1), flops, |index, tile| {
+        tiles::make(count * image, images * image.max(1), flops, |index, tile| {
             tile.chunks_exact_mut(image).enumerate().for_each(|(at, out)| fill(index * images + at, out));
-        });
+        })
     }
 }
 
@@ -83,8 +86,7 @@ pub fn maxima(x: &Tensor, window: Window) -> Result<Selection> {
     dispatch!(NAME, x, T => {
         let x = Read::<T>::of(x, NAME)?;
         let x: &[T] = &x;
-        let mut indices = vec![0u32; sizes.samples * sizes.output()];
-        Sizes::fill(&mut indices, sizes.output(), x.len(), |image, out| {
+        let indices = Sizes::make(sizes.samples, sizes.output(), x.len(), |image, out: &mut [u32]| {
             let x = &x[image * sizes.input()..][..sizes.input()];
             for (start, pixels) in sizes.windows() {
                 let out = &mut out[start..start + sizes.channels];
@@ -118,8 +120,7 @@ pub fn select(x: &Tensor, selection: &Selection) -> Result<Tensor> {
     dispatch!(NAME, x, T => {
         let x = Read::<T>::of(x, NAME)?;
         let x: &[T] = &x;
-        let mut out = vec![0.0 as T; selection.indices.len()];
-        Sizes::fill(&mut out, sizes.output(), selection.indices.len(), |image, out| {
+        let out = Sizes::make(sizes.samples, sizes.output(), selection.indices.len(), |image, out: &mut [T]| {
             let x = &x[image * sizes.input()..][..sizes.input()];
             let indices = &selection.indices[image * sizes.output()..][..sizes.output()];
             out.iter_mut().zip(indices).for_each(|(out, &index)| *out = x[index as usize]);
@@ -141,9 +142,7 @@ pub fn scatter(g: &Tensor, selection: &Selection) -> Result<Tensor> {
     dispatch!(NAME, g, T => {
         let g = Read::<T>::of(g, NAME)?;
         let g: &[T] = &g;
-        let mut out = vec![0.0 as T; sizes.samples * sizes.input()];
-        let flops = out.len();
-        Sizes::fill(&mut out, sizes.input(), flops, |image, out| {
+        let out = Sizes::make(sizes.samples, sizes.input(), sizes.samples * sizes.input(), |image, out: &mut [T]| {
             let range = image * sizes.output()..(image + 1) * sizes.output();
             for (&g, &index) in g[range.clone()].iter().zip(&selection.indices[range]) {
                 out[index as usize] += g;
@@ -164,8 +163,7 @@ pub fn avg_pool(x: &Tensor, window: Window) -> Result<Tensor> {
         let x = Read::<T>::of(x, NAME)?;
         let x: &[T] = &x;
         let share = share::<T>(window);
-        let mut out = vec![0.0 as T; sizes.samples * sizes.output()];
-        Sizes::fill(&mut out, sizes.output(), x.len(), |image, out| {
+        let out = Sizes::make(sizes.samples, sizes.output(), x.len(), |image, out: &mut [T]| {
             let x = &x[image * sizes.input()..][..sizes.input()];
             for (start, pixels) in sizes.windows() {
                 let out = &mut out[start..start + sizes.channels];
@@ -193,9 +191,7 @@ pub fn avg_pool_adjoint(g: &Tensor, from: [usize; 4], window: Window) -> Result<
         let g = Read::<T>::of(g, NAME)?;
         let g: &[T] = &g;
         let share = share::<T>(window);
-        let mut out = vec![0.0 as T; sizes.samples * sizes.input()];
-        let flops = out.len();
-        Sizes::fill(&mut out, sizes.input(), flops, |image, out| {
+        let out = Sizes::make(sizes.samples, sizes.input(), sizes.samples * sizes.input(), |image, out: &mut [T]| {
             let g = &g[image * sizes.output()..][..sizes.output()];
             for (start, pixels) in sizes.windows() {
                 for pixel in pixels {

@@ -13,6 +13,9 @@ pub(super) trait Real: WithDType + Lanes {
     /// The hyperbolic tangent, the same bits on every machine.
     fn tanh(self) -> Self;
 
+    /// The square root.
+    fn sqrt(self) -> Self;
+
     /// Whether it is not a number.
     fn is_nan(self) -> bool;
 }
@@ -20,6 +23,10 @@ pub(super) trait Real: WithDType + Lanes {
 impl Real for f32 {
     fn tanh(self) -> Self {
         libm::tanhf(self)
+    }
+
+    fn sqrt(self) -> Self {
+        Self::sqrt(self)
     }
 
     fn is_nan(self) -> bool {
@@ -30,6 +37,10 @@ impl Real for f32 {
 impl Real for f64 {
     fn tanh(self) -> Self {
         libm::tanh(self)
+    }
+
+    fn sqrt(self) -> Self {
+        Self::sqrt(self)
     }
 
     fn is_nan(self) -> bool {

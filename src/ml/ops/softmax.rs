@@ -174,9 +174,8 @@ fn map_rows<T: Real, const N: usize>(
         locked.push(Read::<T>::of(operand, operation)?);
     }
     let values: [&[T]; N] = std::array::from_fn(|index| &*locked[index]);
-    let mut out = vec![T::zero(); values[0].len()];
-    let flops = cost * out.len();
-    tiles::fill(&mut out, SAMPLES * classes, flops, |index, tile| {
+    let count = values[0].len();
+    let out = tiles::make(count, SAMPLES * classes, cost * count, |index, tile: &mut [T]| {
         for (at, out) in tile.chunks_exact_mut(classes).enumerate() {
             let start = (index * SAMPLES + at) * classes;
             row(values.map(|values| &values[start..start + classes]), out);

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::conv::{Geometry, conv2d, conv2d_input, conv2d_weight};
 use super::softmax::Targets;
-use super::{channels, elementwise, matmul, norm, pool, reduce, softmax};
+use super::{channels, elementwise, matmul, pool, reduce, softmax};
 
 /// Values without pattern that need no generator.
 fn values(n: usize, phase: f64) -> Vec<f64> {
@@ -208,43 +208,6 @@ fn elementwise_operations_are_their_formulas() {
     assert!(gated[0].is_nan() && gated[1] == 0.0, "{gated:?}");
     let zeros = Tensor::zeros(3, DType::F64, &Device::Cpu).unwrap();
     assert_eq!(list(&elementwise::gate(&zeros, &tensor(&[3], 0.0)).unwrap()), [0.0; 3]);
-}
-
-#[test]
-fn batch_norm_is_its_formula_and_its_gradients_are_differences() {
-    for dims in [vec![5, 3], vec![4, 2, 3, 3]] {
-        let (x, w, b, g) = (tensor(&dims, 0.1), tensor(&[3], 0.4), tensor(&[3], 0.6), tensor(&dims, 0.8));
-        let formula = |x: &[f64], w: &[f64], b: &[f64]| {
-            let mut out = vec![0.0; x.len()];
-            for c in 0..3 {
-                let own: Vec<usize> = (0..x.len()).filter(|i| i % 3 == c).collect();
-                let n = own.len() as f64;
-                let mean = own.iter().map(|&i| x[i]).sum::<f64>() / n;
-                let variance = own.iter().map(|&i| (x[i] - mean).powi(2)).sum::<f64>() / n;
-                for &i in &own {
-                    out[i] = w[c] * (x[i] - mean) / (variance + 1e-5).sqrt() + b[c];
-                }
-            }
-            out
-        };
-        let (y, moments) = norm::batch_norm(&x, &w, &b).unwrap();
-        assert_close(&list(&y), &formula(&list(&x), &list(&w), &list(&b)), 1e-13);
-        let gradients = norm::batch_norm_adjoint(&g, &x, &w, &moments).unwrap();
-        let arguments = [list(&x), list(&w), list(&b)];
-        for (which, gradient) in gradients.iter().enumerate() {
-            for (at, found) in list(gradient).iter().enumerate() {
-                let moved = |step: f64| {
-                    let mut arguments = arguments.clone();
-                    arguments[which][at] += step;
-                    let y = formula(&arguments[0], &arguments[1], &arguments[2]);
-                    y.iter().zip(list(&g)).map(|(y, g)| y * g).sum::<f64>()
-                };
-                let expected = (moved(1e-5) - moved(-1e-5)) / 2e-5;
-                assert!((found - expected).abs() < 1e-8, "argument {which}, element {at}: {found} is not {expected}");
-            }
-        }
-    }
-    assert!(norm::moments(&tensor(&[1, 1, 1, 3], 0.0)).is_err());
 }
 
 #[test]

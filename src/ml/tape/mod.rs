@@ -71,6 +71,11 @@ impl Var {
         Ok(self.value.to_scalar::<f64>()?)
     }
 
+    /// Whether a gradient may be asked of it.
+    pub fn is_recorded(&self) -> bool {
+        self.place.is_some()
+    }
+
     fn index(&self) -> Option<usize> {
         self.place.as_ref().map(|place| place.index)
     }

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::Var;
 use crate::ml::ops::conv::{self, Geometry};
-use crate::ml::ops::norm::{self, Moments};
+use crate::ml::ops::norm::{self, Along, Moments, Then};
 use crate::ml::ops::pool::{self, Selection, Window};
 use crate::ml::ops::softmax::{self, Targets};
 use crate::ml::ops::{axes, channels, elementwise, matmul, reduce};
@@ -272,20 +272,51 @@ impl Var {
         }))
     }
 
-    /// Batch normalisation in training mode, fused, and the batch's moments.
+    /// Batch normalisation in training mode and what follows it, fused, and the batch's moments.
     ///
     /// # Errors
     /// One value a channel; another number of weights than channels.
-    pub fn batch_norm(&self, weight: &Self, bias: &Self) -> Result<(Self, Arc<Moments>)> {
-        let (value, moments) = norm::batch_norm(&self.value, &weight.value, &bias.value)?;
+    pub fn batch_norm(&self, weight: &Self, bias: &Self, then: Then) -> Result<(Self, Arc<Moments>)> {
+        let (value, moments) = norm::batch_norm(&self.value, &weight.value, &bias.value, then)?;
         let indices = [self.index(), weight.index(), bias.index()];
-        let (x, w, kept) = (self.value.clone(), weight.value.clone(), Arc::clone(&moments));
+        let (x, w, b, kept) = (self.value.clone(), weight.value.clone(), bias.value.clone(), Arc::clone(&moments));
         let y = Self::record(&[self, weight, bias], value, move |g, to| {
-            let gradients = norm::batch_norm_adjoint(&g.tensor, &x, &w, &kept)?;
+            let gradients = norm::batch_norm_adjoint(&g.tensor, &x, [&w, &b], &kept, then)?;
             drop(g);
             indices.into_iter().zip(gradients).try_for_each(|(index, gradient)| to.add(index, || Ok(gradient)))
         });
         Ok((y, moments))
+    }
+
+    /// The first derivative of a batch norm of `self` and what follows it, along the line whose derivatives are `first`, `weight.1` and
+    /// `bias.1`; `moments` are those of `self`.
+    ///
+    /// # Errors
+    /// Derivatives of other shapes than what they are of.
+    pub fn batch_norm_first(
+        &self,
+        first: &Self,
+        weight: (&Self, Option<&Self>),
+        bias: (&Self, Option<&Self>),
+        moments: &Arc<Moments>,
+        then: Then,
+    ) -> Result<Self> {
+        let values = |[x, w, b]: [&Self; 3]| [x, w, b].map(|var| var.value.clone());
+        let [x, w, b] = values([self, weight.0, bias.0]);
+        let [x1, w1, b1] = [Some(first), weight.1, bias.1].map(|var| var.map(|var| var.value.clone()));
+        let x1 = x1.unwrap_or_else(|| x.clone());
+        let along = Along { first: &x1, second: None, weight: [w1.as_ref(), None], bias: [b1.as_ref(), None] };
+        let (value, _, lines) = norm::batch_norm_line(&x, [&w, &b], along, moments, then, false)?;
+        let operands: Vec<&Self> = [self, first, weight.0].into_iter().chain(weight.1).chain(bias.1).collect();
+        let index = |var: Option<&Self>| var.and_then(Self::index);
+        let indices = [self.index(), first.index(), weight.0.index(), index(weight.1), index(bias.1)];
+        let moments = Arc::clone(moments);
+        Ok(Self::record(&operands, value, move |h, to| {
+            let along = Along { first: &x1, second: None, weight: [w1.as_ref(), None], bias: [b1.as_ref(), None] };
+            let gradients = norm::batch_norm_first_adjoint(&h.tensor, &x, [&w, &b], along, (&moments, &lines), then)?;
+            drop(h);
+            indices.into_iter().zip(gradients).try_for_each(|(index, gradient)| to.add(index, || Ok(gradient)))
+        }))
     }
 }
 

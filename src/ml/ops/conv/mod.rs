@@ -238,7 +238,6 @@ fn to_input<T: Real>(sizes: &Sizes, g: &[T], w: &[T]) -> Vec<T> {
 
 /// All phases over all images, a few images at a time; `output` is the length of one result.
 fn sweep<T: Real>(sizes: &Sizes, frame: Frame, phases: &[Phase<T>], from: &[T], output: usize) -> Vec<T> {
-    let mut out = vec![T::zero(); sizes.samples * output];
     let pixels: usize = phases.iter().map(|phase| phase.targets.len()).sum();
     let images = (FRAMED / frame.len().max(1)).max(PIXELS.div_ceil(pixels.max(1))).clamp(1, sizes.samples.max(1));
     let tables: Vec<(Vec<usize>, Vec<usize>)> = phases
@@ -252,7 +251,7 @@ fn sweep<T: Real>(sizes: &Sizes, frame: Frame, phases: &[Phase<T>], from: &[T], 
         .collect();
     let input = frame.image.0 * frame.image.1 * frame.channels;
     let buffer = || if frame.is_bare() { Vec::new() } else { vec![T::zero(); images * frame.len()] };
-    tiles::fill_with(&mut out, images * output.max(1), sizes.flops(), buffer, |framed, index, tile| {
+    tiles::make_with(sizes.samples * output, images * output.max(1), sizes.flops(), buffer, |framed, index, tile| {
         let count = tile.len() / output;
         let mut source = &from[index * images * input..][..count * input];
         if !frame.is_bare() {
@@ -275,8 +274,7 @@ fn sweep<T: Real>(sizes: &Sizes, frame: Frame, phases: &[Phase<T>], from: &[T], 
                 });
             }
         }
-    });
-    out
+    })
 }
 
 fn to_weight<T: Real>(sizes: &Sizes, g: &[T], x: &[T]) -> Vec<T> {

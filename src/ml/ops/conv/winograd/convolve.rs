@@ -35,15 +35,14 @@ impl Plan {
     fn block_by_block<T: Real>(&self, x: &[T], weight: Weight<'_, T>) -> Vec<T> {
         let panel = |cut: (usize, usize)| Kernels::of(weight, cut);
         let kernels: Vec<Kernels<T>> = self.cuts::<T>().into_par_iter().map(panel).collect();
-        let mut out = vec![T::zero(); self.samples * self.output()];
         let images = (2 * BLOCK).div_ceil(self.count()).clamp(1, self.samples.max(1));
         let buffers = || Buffers::new(self, images);
-        work::fill_with(&mut out, images * self.output(), self.flops(), buffers, |buffers, index, out| {
+        let count = self.samples * self.output();
+        work::make_with(count, images * self.output(), self.flops(), buffers, |buffers, index, out| {
             let count = out.len() / self.output();
             let x = &x[index * images * self.input()..][..count * self.input()];
             lanes::run(Blocks { plan: self, x, kernels: &kernels, buffers, out });
-        });
-        out
+        })
     }
 
     /// Images are carried over, a group at a time; then each thread takes some panels of output channels all the way.

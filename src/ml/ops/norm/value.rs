@@ -1,0 +1,187 @@
+//! The normalised batch, and the adjoint.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use super::super::channels::{OverRows, rounded, sums, tile};
+use super::super::lanes::{self, Simd, WithSimd};
+use super::super::tiles;
+use super::{Constants, Moments, Read, Real, Then, check, dispatch, in_dtype, shape, shares, sizes};
+use crate::ml::Result;
+use crate::ml::ops::real::tensor;
+
+/// The normalised batch, and the moments that [`batch_norm_adjoint`] needs. `w` and `b` are `[C]`.
+///
+/// # Errors
+/// [`Error::Shape`](crate::ml::Error::Shape) unless `w` and `b` have one value a channel; [`Error::Setting`](crate::ml::Error::Setting)
+/// for one value a channel.
+pub fn batch_norm(x: &Tensor, w: &Tensor, b: &Tensor, then: Then) -> Result<(Tensor, Arc<Moments>)> {
+    const NAME: &str = "batch_norm";
+    check(x)?;
+    let sizes @ [_, channels] = sizes(NAME, x, w, b)?;
+    dispatch!(NAME, x, T => {
+        let (values, w, b) = (Read::<T>::of(x, NAME)?, Read::<T>::of(w, NAME)?, Read::<T>::of(b, NAME)?);
+        let values: &[T] = &values;
+        let moments = moments_of(values, sizes);
+        let by = &Constants::of(&moments, &w, &b, then);
+        let length = tile(channels);
+        let out = tiles::make(values.len(), length, 4 * values.len(), |index, out| {
+            lanes::run(Normalise { by, x: &values[index * length..], out });
+        });
+        Ok((tensor(out, x.dims())?, Arc::new(moments)))
+    })
+}
+
+struct Normalise<'a, T> {
+    by: &'a Constants<T>,
+    x: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Normalise<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let channels = self.by.mean.len();
+        let (mean, scale, bias) = (&self.by.mean[..], &self.by.scale[..channels], &self.by.bias[..channels]);
+        let relu = self.by.then == Then::Relu;
+        for (out, x) in self.out.chunks_exact_mut(channels).zip(self.x.chunks_exact(channels)) {
+            for c in 0..channels {
+                let y = (x[c] - mean[c]) * scale[c] + bias[c];
+                out[c] = if relu && y <= T::zero() { T::zero() } else { y };
+            }
+        }
+    }
+}
+
+/// The gradients of ⟨g, `batch_norm(x, w, b, then)`⟩ with respect to x, w and b.
+///
+/// # Errors
+/// [`Error::Shape`](crate::ml::Error::Shape) unless `g` has the shape of `x`.
+pub fn batch_norm_adjoint(
+    g: &Tensor,
+    x: &Tensor,
+    [w, b]: [&Tensor; 2],
+    moments: &Moments,
+    then: Then,
+) -> Result<[Tensor; 3]> {
+    const NAME: &str = "batch_norm_adjoint";
+    let sizes @ [count, channels] = sizes(NAME, x, w, b)?;
+    if g.dims() != x.dims() {
+        return Err(shape(NAME, "tensors of one shape", &[g, x]));
+    }
+    dispatch!(NAME, x, T => {
+        let (grads, values) = (Read::<T>::of(g, NAME)?, Read::<T>::of(x, NAME)?);
+        let (w, b) = (Read::<T>::of(w, NAME)?, Read::<T>::of(b, NAME)?);
+        let (grads, values): (&[T], &[T]) = (&grads, &values);
+        let by = &Constants::of(moments, &w, &b, then);
+        let [bias, pull] = sums(sizes, &Pull { by, g: grads, x: values, mean: &moments.mean });
+        let weight: Vec<f64> = (0..channels).map(|c| pull[c] * moments.slope(c)).collect();
+        let shift: Vec<f64> = bias.iter().map(|bias| bias / count as f64).collect();
+        let pull: Vec<f64> = (0..channels).map(|c| weight[c] * moments.slope(c) / count as f64).collect();
+        let (shift, pull) = (&in_dtype(&shift)[..], &in_dtype(&pull)[..]);
+        let length = tile(channels);
+        let out = tiles::make(values.len(), length, 6 * values.len(), |index, out| {
+            let at = index * length;
+            lanes::run(Adjoint { by, g: &grads[at..], x: &values[at..], shift, pull, out });
+        });
+        Ok([tensor(out, x.dims())?, rounded::<T>(&weight)?, rounded::<T>(&bias)?])
+    })
+}
+
+/// Σ g and Σ g·(x − mean).
+struct Pull<'a, T> {
+    by: &'a Constants<T>,
+    g: &'a [T],
+    x: &'a [T],
+    mean: &'a [f64],
+}
+
+impl<T: Real> OverRows<2> for Pull<'_, T> {
+    #[inline(always)]
+    fn add(&self, rows: Range<usize>, channels: usize, [bias, pull]: &mut [Vec<f64>; 2]) {
+        let range = rows.start * channels..rows.end * channels;
+        let (bias, pull, mean) = (&mut bias[..channels], &mut pull[..channels], &self.mean[..channels]);
+        let gate = self.by.gate(channels);
+        for (g, x) in self.g[range.clone()].chunks_exact(channels).zip(self.x[range].chunks_exact(channels)) {
+            for c in 0..channels {
+                let g = gate.pass(c, x[c], g[c]).to_f64();
+                bias[c] += g;
+                pull[c] += g * (x[c].to_f64() - mean[c]);
+            }
+        }
+    }
+}
+
+struct Adjoint<'a, T> {
+    by: &'a Constants<T>,
+    g: &'a [T],
+    x: &'a [T],
+    shift: &'a [T],
+    pull: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Adjoint<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let channels = self.by.mean.len();
+        let (mean, scale) = (&self.by.mean[..], &self.by.scale[..channels]);
+        let (shift, pull) = (&self.shift[..channels], &self.pull[..channels]);
+        let gate = self.by.gate(channels);
+        let from = self.g.chunks_exact(channels).zip(self.x.chunks_exact(channels));
+        for (out, (g, x)) in self.out.chunks_exact_mut(channels).zip(from) {
+            for c in 0..channels {
+                let g = gate.pass(c, x[c], g[c]);
+                out[c] = scale[c] * (g - shift[c] - (x[c] - mean[c]) * pull[c]);
+            }
+        }
+    }
+}
+
+/// Mean and biased variance of each channel: of each tile of rows by itself, put together in order (Chan, Golub and `LeVeque` 1983).
+pub(super) fn moments_of<T: Real>(values: &[T], sizes: [usize; 2]) -> Moments {
+    let channels = sizes[1];
+    let (mut mean, mut squares, mut count) = (vec![0.0; channels], vec![0.0; channels], 0);
+    for (rows, [own_mean, own_squares]) in shares(sizes, &Spread(values)) {
+        let share = rows as f64 / (count + rows) as f64;
+        for c in 0..channels {
+            let distance = own_mean[c] - mean[c];
+            mean[c] += distance * share;
+            squares[c] += own_squares[c] + distance * distance * share * count as f64;
+        }
+        count += rows;
+    }
+    let variance = squares.into_iter().map(|sum: f64| sum / count as f64).collect();
+    Moments { mean, variance, count }
+}
+
+/// The mean of some rows, and Σ (x − mean)².
+struct Spread<'a, T>(&'a [T]);
+
+impl<T: Real> OverRows<2> for Spread<'_, T> {
+    #[inline(always)]
+    fn add(&self, rows: Range<usize>, channels: usize, [mean, squares]: &mut [Vec<f64>; 2]) {
+        let values = &self.0[rows.start * channels..rows.end * channels];
+        let (mean, squares) = (&mut mean[..channels], &mut squares[..channels]);
+        for row in values.chunks_exact(channels) {
+            for c in 0..channels {
+                mean[c] += row[c].to_f64();
+            }
+        }
+        for mean in &mut *mean {
+            *mean /= rows.len() as f64;
+        }
+        for row in values.chunks_exact(channels) {
+            for c in 0..channels {
+                let distance = row[c].to_f64() - mean[c];
+                squares[c] += distance * distance;
+            }
+        }
+    }
+}
