@@ -8,6 +8,7 @@ use thalweg::ml::loss::Loss;
 use thalweg::ml::models::{Activation, Architecture};
 use thalweg::ml::objective::{NoInterrupt, Objective, Placement};
 use thalweg::ml::ops::conv::{Geometry, conv2d, conv2d_input, conv2d_weight};
+use thalweg::ml::ops::pool;
 use thalweg::ml::params::Theta;
 use thalweg::ml::rng::Stream;
 
@@ -121,6 +122,40 @@ fn narrowing_to_weight(bencher: Bencher<'_, '_>, sizes: &(usize, usize, usize)) 
     let (x, w, g, geometry) = narrowing(sizes);
     let dims = w.dims4().expect("a kernel").into();
     bencher.bench_local(|| conv2d_weight(black_box(&g), &x, dims, geometry).expect("a gradient"));
+}
+
+/// The convolutions of the `small` profile's ConvNet: channels in and out, and the images' height.
+const SMALL: [(usize, usize, usize); 4] = [(1, 8, 8), (8, 8, 8), (8, 16, 4), (16, 16, 4)];
+
+fn small(&(inputs, outputs, side): &(usize, usize, usize)) -> (Tensor, Tensor, Tensor) {
+    let images = |channels| random(&[500, side, side, channels]);
+    (images(inputs), random(&[outputs, inputs, 3, 3]), images(outputs))
+}
+
+#[divan::bench(args = SMALL, sample_count = 50)]
+fn small_forward(bencher: Bencher<'_, '_>, sizes: &(usize, usize, usize)) {
+    let (x, w, _) = small(sizes);
+    bencher.bench_local(|| conv2d(black_box(&x), &w, SAME).expect("images"));
+}
+
+#[divan::bench(args = SMALL, sample_count = 50)]
+fn small_to_input(bencher: Bencher<'_, '_>, sizes: &(usize, usize, usize)) {
+    let (x, w, g) = small(sizes);
+    let dims = x.dims4().expect("images").into();
+    bencher.bench_local(|| conv2d_input(black_box(&g), &w, dims, SAME).expect("a gradient"));
+}
+
+#[divan::bench(args = SMALL, sample_count = 50)]
+fn small_to_weight(bencher: Bencher<'_, '_>, sizes: &(usize, usize, usize)) {
+    let (x, w, g) = small(sizes);
+    let dims = w.dims4().expect("a kernel").into();
+    bencher.bench_local(|| conv2d_weight(black_box(&g), &x, dims, SAME).expect("a gradient"));
+}
+
+#[divan::bench(sample_count = 50)]
+fn max_pool_of_small_images(bencher: Bencher<'_, '_>) {
+    let x = random(&[500, 8, 8, 8]);
+    bencher.bench_local(|| pool::maxima(black_box(&x), (2, 2)).expect("a selection"));
 }
 
 /// 17.2 GFLOP on all threads: what the machine can.

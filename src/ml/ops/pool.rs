@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Tensor, WithDType};
 
+use super::lanes::{self, Simd, WithSimd};
 use super::real::{Read, Real, dispatch, shape, tensor};
 use super::tiles::{self, ELEMENTS};
 use crate::ml::Result;
@@ -88,23 +89,39 @@ pub fn maxima(x: &Tensor, window: Window) -> Result<Selection> {
         let x: &[T] = &x;
         let indices = Sizes::make(sizes.samples, sizes.output(), x.len(), |image, out: &mut [u32]| {
             let x = &x[image * sizes.input()..][..sizes.input()];
-            for (start, pixels) in sizes.windows() {
-                let out = &mut out[start..start + sizes.channels];
-                for (n, pixel) in pixels.enumerate() {
-                    for (c, best) in out.iter_mut().enumerate() {
-                        if n == 0 || is_greater(x[pixel + c], x[*best as usize]) {
-                            *best = (pixel + c) as u32;
-                        }
-                    }
-                }
-            }
+            lanes::run(Largest { x, sizes: &sizes, out });
         });
         Ok(Selection { indices: Arc::new(indices), sizes })
     })
 }
 
-fn is_greater<T: Real>(a: T, b: T) -> bool {
-    a > b || (a.is_nan() && !b.is_nan())
+/// Where the largest element of each window of one image lies.
+struct Largest<'a, T> {
+    x: &'a [T],
+    sizes: &'a Sizes,
+    out: &'a mut [u32],
+}
+
+impl<T: Real> WithSimd for Largest<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let channels = self.sizes.channels;
+        let mut largest = vec![T::zero(); channels];
+        for (start, pixels) in self.sizes.windows() {
+            let out = &mut self.out[start..start + channels];
+            for (n, pixel) in pixels.enumerate() {
+                let x = &self.x[pixel..pixel + channels];
+                for c in 0..channels {
+                    let (a, b) = (x[c], largest[c]);
+                    let is_next = (n == 0) | (a > b) | (a.is_nan() & !b.is_nan());
+                    largest[c] = if is_next { a } else { b };
+                    out[c] = if is_next { (pixel + c) as u32 } else { out[c] };
+                }
+            }
+        }
+    }
 }
 
 /// The selected elements of `x`, whose shape is that of the selection's input.

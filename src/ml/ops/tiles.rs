@@ -2,6 +2,7 @@
 //! depends on how much work there is, and changes no bit.
 
 use std::mem::MaybeUninit;
+use std::sync::Mutex;
 
 use rayon::prelude::*;
 
@@ -18,19 +19,27 @@ fn shared(flops: usize, tiles: usize) -> bool {
 
 /// Visit `values` in tiles of `length` elements (the last may be shorter); `visit` gets the tile's index, and buffers that tiles may pass
 /// on to each other: what is in them must not matter.
-fn visit<T: Send, B>(
+fn visit<T: Send, B: Send>(
     values: &mut [T],
     length: usize,
     flops: usize,
-    buffers: impl Fn() -> B + Sync + Send,
+    buffers: impl Fn() -> B + Sync,
     visit: impl Fn(&mut B, usize, &mut [T]) + Sync,
 ) {
     if values.is_empty() {
         return;
     }
     if shared(flops, values.len().div_ceil(length)) {
-        let tiles = values.par_chunks_mut(length).enumerate();
-        tiles.for_each_init(buffers, |buffers, (index, tile)| visit(buffers, index, tile));
+        // Threads take each other's buffers, so that there are never more than threads.
+        let free = Mutex::new(Vec::new());
+        values.par_chunks_mut(length).enumerate().for_each(|(index, tile)| {
+            let taken = free.lock().ok().and_then(|mut free| free.pop());
+            let mut own = taken.unwrap_or_else(&buffers);
+            visit(&mut own, index, tile);
+            if let Ok(mut free) = free.lock() {
+                free.push(own);
+            }
+        });
     } else {
         let mut buffers = buffers();
         values.chunks_mut(length).enumerate().for_each(|(index, tile)| visit(&mut buffers, index, tile));
@@ -54,11 +63,11 @@ where
 ///
 /// A tile is made zero by the thread that fills it, just before: it is then in that thread's cache, and memory is written once.
 #[expect(unsafe_code, reason = "memory that nothing was written to yet")]
-pub(super) fn make_with<T, B>(
+pub(super) fn make_with<T, B: Send>(
     count: usize,
     length: usize,
     flops: usize,
-    buffers: impl Fn() -> B + Sync + Send,
+    buffers: impl Fn() -> B + Sync,
     fill: impl Fn(&mut B, usize, &mut [T]) + Sync,
 ) -> Vec<T>
 where

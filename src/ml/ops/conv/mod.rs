@@ -187,11 +187,11 @@ fn forward<T: Real>(sizes: &Sizes, x: &[T], w: &[T]) -> Vec<T> {
     if let Some(plan) = Plan::forward(sizes, lanes::<T>()) {
         return plan.convolve(x, w);
     }
-    let element = |k: usize, o: usize| {
+    let start = |k: usize| {
         let (position, c) = sizes.product(k);
-        w[sizes.weight(o, c, position)]
+        sizes.weight(0, c, position)
     };
-    let panels = Panels::of(sizes.patch(), sizes.outputs, lanes::<T>(), element);
+    let panels = Panels::of(w, (sizes.patch(), sizes.outputs, sizes.patch()), lanes::<T>(), start);
     let run = sizes.kernel.1 * sizes.inputs;
     let mut phase = Phase { panels, run, sources: Vec::new(), targets: Vec::new() };
     let (frame, (rows, columns), stride) = (sizes.frame(), sizes.out, sizes.geometry.stride);
@@ -218,12 +218,13 @@ fn to_input<T: Real>(sizes: &Sizes, g: &[T], w: &[T]) -> Vec<T> {
         if down * across == 0 {
             continue;
         }
-        let element = |k: usize, c: usize| {
+        let start = |k: usize| {
             let (o, tap) = (k % sizes.outputs, k / sizes.outputs);
             let (s, t) = (down - 1 - tap / across, across - 1 - tap % across);
-            w[sizes.weight(o, c, (a + stride * s, b + stride * t))]
+            sizes.weight(o, 0, (a + stride * s, b + stride * t))
         };
-        let panels = Panels::of(down * across * sizes.outputs, sizes.inputs, lanes::<T>(), element);
+        let matrix = (down * across * sizes.outputs, sizes.inputs, kh * kw);
+        let panels = Panels::of(w, matrix, lanes::<T>(), start);
         let run = across * sizes.outputs;
         let mut phase = Phase { panels, run, sources: Vec::new(), targets: Vec::new() };
         let own = |size: usize, a: usize| (0..size).filter(move |y| (y + padding) % stride == a);

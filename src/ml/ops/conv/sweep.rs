@@ -1,7 +1,11 @@
 //! The kernel of convolutions that keep one result a pixel: a small block of output pixels times a panel of output channels stays in
 //! registers while all products are added to it. Patches are never copied: with channels last, a patch is a few runs of memory.
 
-use super::super::lanes::{Lanes, Simd, WithSimd, elements, lanes_of, vectors};
+use super::super::lanes::{Lanes, Simd, WithSimd, elements, lanes_of, vectors, vectors_mut};
+use super::super::tiles;
+
+/// Operations that one element of the weights is worth when it is packed.
+const PACKING: usize = 8;
 
 /// Output channels side by side: two registers of them where that many are left, else one.
 #[derive(Clone, Debug)]
@@ -21,14 +25,25 @@ pub(super) fn cuts(outputs: usize, lanes: usize) -> impl Iterator<Item = (usize,
 }
 
 impl<T: Lanes> Panels<T> {
-    /// Panels of the matrix whose element for product `k` and output channel `o` is `element(k, o)`.
-    pub(super) fn of(depth: usize, outputs: usize, lanes: usize, element: impl Fn(usize, usize) -> T) -> Self {
-        let mut values = Vec::with_capacity(depth * outputs.next_multiple_of(lanes));
-        for (first, width) in cuts(outputs, lanes) {
-            for k in 0..depth {
-                values.extend((first..first + width).map(|o| if o < outputs { element(k, o) } else { T::default() }));
+    /// Panels of the matrix of `depth` products by `outputs` channels whose element for product `k` and channel `o` is
+    /// `w[start(k) + o·stride]`.
+    pub(super) fn of(
+        w: &[T],
+        (depth, outputs, stride): (usize, usize, usize),
+        lanes: usize,
+        start: impl Fn(usize) -> usize + Sync,
+    ) -> Self {
+        let length = depth * 2 * lanes;
+        let count = depth * outputs.next_multiple_of(lanes);
+        let values = tiles::make(count, length, PACKING * count, |panel, values| {
+            let (first, width) = (panel * 2 * lanes, values.len() / depth);
+            for (k, values) in values.chunks_exact_mut(width).enumerate() {
+                let from = &w[start(k) + first * stride..];
+                for (to, &from) in values.iter_mut().zip(from.iter().step_by(stride)).take(outputs - first) {
+                    *to = from;
+                }
             }
-        }
+        });
         Self { values, depth, outputs, lanes }
     }
 
@@ -84,16 +99,25 @@ impl<T: Lanes> Sweep<'_, T> {
     fn blocks<S: Simd, const R: usize, const V: usize>(self, simd: S) {
         let (panel, _) = vectors::<S, T>(self.panel).as_chunks::<V>();
         let channels = self.first..self.outputs.min(self.first + V * lanes_of::<S, T>());
+        let width = V * lanes_of::<S, T>();
         for (sources, targets) in self.sources.chunks(R).zip(self.targets.chunks(R)) {
-            let starts: [usize; R] = std::array::from_fn(|r| sources[r.min(sources.len() - 1)]);
             let mut sums = [[T::splat(simd, T::default()); V]; R];
             for (segment, panel) in panel.chunks_exact(self.run).enumerate() {
-                let rows = starts.map(|start| &self.source[start + segment * self.pitch..][..self.run]);
+                // Where fewer than R pixels are left, the last is computed again.
+                let mut rows = [&self.source[..0]; R];
+                for r in 0..R {
+                    let start = sources[r.min(sources.len() - 1)] + segment * self.pitch;
+                    rows[r] = &self.source[start..start + self.run];
+                }
                 add_products::<S, T, R, V>(simd, rows, panel, &mut sums);
             }
             for (sums, &target) in sums.iter().zip(targets) {
-                let sums = elements::<S, T>(sums);
-                self.out[target + channels.start..target + channels.end].copy_from_slice(&sums[..channels.len()]);
+                let to = &mut self.out[target + channels.start..target + channels.end];
+                if to.len() == width {
+                    vectors_mut::<S, T>(to)[..V].copy_from_slice(sums);
+                } else {
+                    to.copy_from_slice(&elements::<S, T>(sums)[..to.len()]);
+                }
             }
         }
     }
@@ -109,7 +133,11 @@ fn add_products<S: Simd, T: Lanes, const R: usize, const V: usize>(
 ) {
     // Slices of one length: the compiler sees that no index is beyond them.
     let length = panel.len();
-    let rows = rows.map(|row| &row[..length]);
+    let mut trimmed = rows;
+    for r in 0..R {
+        trimmed[r] = &rows[r][..length];
+    }
+    let rows = trimmed;
     let mut own = *sums;
     for k in 0..length {
         let factors = panel[k];
