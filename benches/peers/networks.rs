@@ -29,6 +29,8 @@ fn table(name: &str) -> Result<(Architecture, [usize; 3], usize)> {
     Ok(match name {
         "resnet18" => (resnet(64), [3, 32, 32], 32),
         "resnet18-w16" => (resnet(16), [3, 32, 32], 64),
+        "vgg16-bn" => (Architecture::Vgg16 { width: 64, batch_norm: true }, [3, 32, 32], 32),
+        "densenet-bc" => (Architecture::DenseNetBc { blocks: vec![6, 12, 24, 16], growth: 12 }, [3, 32, 32], 32),
         "convnet" => (convnet, [1, 28, 28], 128),
         "convnet-digits" => (convnet, [1, 8, 8], 500),
         "mlp" => (mlp(&[512, 512], Activation::Relu), [1, 28, 28], 128),

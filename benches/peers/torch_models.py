@@ -1,7 +1,8 @@
-"""The models of the benchmark in PyTorch, each with the names, shapes and order of parameters of thalweg's own.
+"""The models of the benchmark in PyTorch, each with the parameters of thalweg's own; Preact-ResNet18 has their names too.
 
 Batch norm takes the statistics of the batch itself and keeps none (`track_running_stats=False`), as thalweg's training-mode loss does.
 """
+import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
@@ -45,6 +46,62 @@ class PreactResNet18(nn.Module):
         return self.linear(F.relu(self.bn(x)).mean((2, 3)))
 
 
+class Vgg16(nn.Module):
+    """With batch norm; as kuangliu's, whose last average pool over single pixels changes nothing."""
+
+    def __init__(self, width=64):
+        super().__init__()
+        layers, inputs = [], 3
+        for convs, factor in [(2, 1), (2, 2), (3, 4), (3, 8), (3, 8)]:
+            for _ in range(convs):
+                outputs = width * factor
+                layers += [conv(inputs, outputs, bias=True), norm(outputs), nn.ReLU()]
+                inputs = outputs
+            layers.append(nn.MaxPool2d(2))
+        self.features, self.classifier = nn.Sequential(*layers), nn.Linear(inputs, 10)
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, inputs, growth):
+        super().__init__()
+        self.bn1, self.conv1 = norm(inputs), conv(inputs, 4 * growth, 1)
+        self.bn2, self.conv2 = norm(4 * growth), conv(4 * growth, growth)
+
+    def forward(self, x):
+        y = self.conv2(F.relu(self.bn2(self.conv1(F.relu(self.bn1(x))))))
+        return torch.cat([y, x], 1)
+
+
+class Transition(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.bn, self.conv = norm(inputs), conv(inputs, outputs, 1)
+
+    def forward(self, x):
+        return F.avg_pool2d(self.conv(F.relu(self.bn(x))), 2)
+
+
+class DenseNetBc(nn.Module):
+    def __init__(self, blocks=(6, 12, 24, 16), growth=12):
+        super().__init__()
+        channels = 2 * growth
+        layers = [conv(3, channels)]
+        for at, count in enumerate(blocks):
+            layers += [Bottleneck(channels + index * growth, growth) for index in range(count)]
+            channels += count * growth
+            if at + 1 < len(blocks):
+                layers.append(Transition(channels, channels // 2))
+                channels //= 2
+        self.features = nn.Sequential(*layers)
+        self.bn, self.linear = norm(channels), nn.Linear(channels, 10)
+
+    def forward(self, x):
+        return self.linear(F.relu(self.bn(self.features(x))).mean((2, 3)))
+
+
 class ConvNet(nn.Module):
     def __init__(self, side, channels=(32, 32, 64, 64)):
         super().__init__()
@@ -71,6 +128,8 @@ class Mlp(nn.Sequential):
 MODELS = {
     "resnet18": (lambda: PreactResNet18(64), (3, 32, 32), 32),
     "resnet18-w16": (lambda: PreactResNet18(16), (3, 32, 32), 64),
+    "vgg16-bn": (Vgg16, (3, 32, 32), 32),
+    "densenet-bc": (DenseNetBc, (3, 32, 32), 32),
     "convnet": (lambda: ConvNet(28), (1, 28, 28), 128),
     "convnet-digits": (lambda: ConvNet(8), (1, 8, 8), 500),
     "mlp": (lambda: Mlp([784, 512, 512, 10], nn.ReLU), (1, 28, 28), 128),
