@@ -23,8 +23,8 @@ Rows
                                      are the passes that no implementation can spare: forward reads x and writes y, backward reads g and x and
                                      writes the gradient. Batches are taken in turn, so that none lies in the cache from before
   norm/DIRECTION/torch               the same against PyTorch's, in seconds
-  trace/resnet18-w16/pyhessian       seconds to 1 % standard error of tr H of a network trained on 256 generated shapes: what comes before the first product, and
-                                     a product's seconds times how many are needed. Both sides read one file of weights and data
+  trace/ESTIMATOR/pyhessian          seconds to 1 % standard error of tr H of Preact-ResNet18 of width 16 trained on 128 generated shapes: what comes before
+                                     the first product, and a product's seconds times how many are needed. Both sides read one file of weights and data
 """
 import argparse
 import json
@@ -46,6 +46,9 @@ METHODS = ["double-backward", "pyhessian", "forward-over-forward"]
 SHAPES = [(64, 32), (128, 16), (256, 8), (512, 4)]
 TRIAD = 1 << 24
 NORM = 32 * 64 * 32 * 32
+# Our estimators of the trace that have a row, each a method that our worker's `trace` takes.
+ESTIMATORS = ["hutchinson"]
+TOLERANCE, MANY, FEW = 0.01, 64, 8
 TRAINED = TARGET / "bench-trained.safetensors"
 
 
@@ -124,14 +127,6 @@ def rate(amount):
     return lambda result: amount / result["seconds"] / 1e9
 
 
-def at_one_percent(products):
-    def seconds(result):
-        needed = products * (result["relative_stderr"] / 0.01) ** 2
-        return result["setup_seconds"] + result["seconds"] / products * needed
-
-    return seconds
-
-
 def table():
     """(name, unit, ours, peers): a row for each peer, named by its key."""
     rows = []
@@ -168,6 +163,12 @@ def table():
     return rows
 
 
+def row(name, unit, ours, peer):
+    """Medians of the rounds, and the median of their ratios."""
+    ratio = statistics.median(a / b for a, b in zip(ours, peer))
+    return {"name": name, "ours": statistics.median(ours), "peer": statistics.median(peer), "ratio": ratio, "unit": unit}
+
+
 def measure(sides, name, unit, ours, peers, rounds):
     """The rows of one entry of the table; a peer that refuses is told on the standard error and left out."""
     mine, theirs = [], {peer: [] for peer in peers}
@@ -180,35 +181,38 @@ def measure(sides, name, unit, ours, peers, rounds):
                 print(f"{name}/{peer} is left out: {refused}", file=sys.stderr)
                 del theirs[peer]
 
-    def row(label, peer):
-        ratio = statistics.median(a / b for a, b in zip(mine, theirs[peer]))
-        median = statistics.median
-        return {"name": f"{name}/{label}", "ours": median(mine), "peer": median(theirs[peer]), "ratio": ratio, "unit": unit}
-
-    rows = [row(peer, peer) for peer in theirs]
+    rows = [row(f"{name}/{peer}", unit, mine, found) for peer, found in theirs.items()]
     if len(theirs) > 1:
-        rows.append(row("best", min(theirs, key=lambda peer: statistics.median(theirs[peer]))))
+        rows.append(row(f"{name}/best", unit, mine, min(theirs.values(), key=statistics.median)))
     return rows
 
 
-def trace(sides, rounds):
-    """The row of the trained network. Both sides draw probes of one distribution, so the spread of ours, from many, tells both how many are needed."""
+def trace(sides, rounds, estimators):
+    """The rows of the trained network: seconds to TOLERANCE. How many products an estimator of ours needs is found once, from MANY; the
+    peer draws Hutchinson's probes too, and so needs as many as ours does by that method. Each turn then times FEW."""
     ours, peer = sides.worker("ours"), sides.worker("torch")
     ours.ask(1, f"train {TRAINED}")
-    products, fewer = 200, 8
-    mine, theirs = [], []
-    for _ in range(max(1, rounds // 3)):
-        result = ours.ask(1, f"trace hutchinson {products} {TRAINED}")[0]
-        other = peer.ask(1, f"trace pyhessian {fewer} {TRAINED}")[0]
-        apart = abs(result["trace"] - other["trace"])
-        if apart > 5 * other["relative_stderr"] * abs(other["trace"]) + 5 * result["relative_stderr"] * abs(result["trace"]):
-            raise Refused(f"the two sides' traces differ: {result['trace']}, {other['trace']}")
-        mine.append(at_one_percent(products)(result))
-        other["relative_stderr"] = result["relative_stderr"] * (products / fewer) ** 0.5
-        theirs.append(at_one_percent(fewer)(other))
-    ratio = statistics.median(a / b for a, b in zip(mine, theirs))
-    name = "trace/resnet18-w16/pyhessian"
-    return [{"name": name, "ours": statistics.median(mine), "peer": statistics.median(theirs), "ratio": ratio, "unit": "s"}]
+    needed = {}
+    for estimator in {"hutchinson", *estimators}:
+        found = ours.ask(1, f"trace {estimator} {MANY} {TRAINED}")[0]
+        needed[estimator] = MANY * (found["relative_stderr"] / TOLERANCE) ** 2
+        print(f"tr H = {found['trace']:.5g}; {estimator} needs {needed[estimator]:.0f} products", file=sys.stderr)
+
+    def turn(worker, method, products):
+        result = worker.ask(1, f"trace {method} {FEW} {TRAINED}")[0]
+        return result["trace"], result["setup_seconds"] + result["seconds"] / FEW * products
+
+    mine, theirs = {estimator: [] for estimator in estimators}, []
+    for _ in range(rounds):
+        for estimator in estimators:
+            value, seconds = turn(ours, estimator, needed[estimator])
+            mine[estimator].append(seconds)
+        other, seconds = turn(peer, "pyhessian", needed["hutchinson"])
+        theirs.append(seconds)
+        apart = TOLERANCE * (needed["hutchinson"] / FEW) ** 0.5 * abs(value)
+        if abs(value - other) > 8 * apart:
+            raise SystemExit(f"the two sides' traces differ: {value}, {other}")
+    return [row(f"trace/{estimator}/pyhessian", "s", mine[estimator], theirs) for estimator in estimators]
 
 
 def same_models(sides):
@@ -258,25 +262,25 @@ def main():
             chosen = peers
         if chosen:
             entries.append((name, unit, ours, chosen))
-    traced = wanted("trace/resnet18-w16/pyhessian")
+    estimators = [estimator for estimator in ESTIMATORS if wanted(f"trace/{estimator}/pyhessian")]
     if options.list:
         names = [f"{name}/{peer}" for name, _, _, peers in entries for peer in peers]
-        print("\n".join(names + ["trace/resnet18-w16/pyhessian"] * traced))
+        print("\n".join(names + [f"trace/{estimator}/pyhessian" for estimator in estimators]))
         return
     sides = Sides({"ours": [built()], "torch": [python(), str(HERE / "torch_worker.py")]}, options.threads)
     same_models(sides)
     rows = []
 
     def keep(found):
-        for row in found:
-            print(f"{row['name']:36} {row['ours']:<11.5g} {row['peer']:<11.5g} {row['ratio']:.3f}", flush=True)
+        for one in found:
+            print(f"{one['name']:38} {one['ours']:<11.5g} {one['peer']:<11.5g} {one['ratio']:.3f}", flush=True)
         rows.extend(found)
         (TARGET / "bench-peers.json").write_text(json.dumps(rows, indent=1) + "\n")
 
     for name, unit, ours, peers in entries:
         keep(measure(sides, name, unit, ours, peers, options.rounds))
-    if traced:
-        keep(trace(sides, options.rounds))
+    if estimators:
+        keep(trace(sides, options.rounds, estimators))
     sides.end()
 
 

@@ -22,7 +22,7 @@ const ARCHITECTURE: Architecture = Architecture::PreactResNet18 { width: 16, fin
 const SHAPE: [usize; 3] = [3, 32, 32];
 
 /// Generated images; the Hessian is that of the mean over all of them as one batch.
-const SAMPLES: usize = 256;
+const SAMPLES: usize = 128;
 
 /// Trains for 20 epochs of 8 batches and writes θ under PyTorch's names, `images` `[S, C, H, W]` and `labels` `[S]`.
 pub fn train(path: &str) -> Run {
