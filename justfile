@@ -24,6 +24,10 @@ bench *ARGS:
     cargo build --release
     python3 benches/workflow/bench.py {{ARGS}}
 
+# The numerics beside PyTorch and PyHessian, which it installs under target/: all rows, or those whose names contain a word.
+bench-peers *ROWS:
+    python3 benches/peers/bench.py {{ROWS}}
+
 # The documentation of the code.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps

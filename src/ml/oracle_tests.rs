@@ -24,6 +24,9 @@ fn cases() -> Vec<(&'static str, Architecture, usize, [usize; 3], Loss)> {
     let mlp = |hidden: &[usize], activation| Architecture::Mlp { hidden: hidden.to_vec(), activation };
     let convnet = |activation| Architecture::ConvNet { channels: [3, 4, 5, 3], activation };
     let resnet = |width, final_norm| Architecture::PreactResNet18 { width, final_norm };
+    let all_conv = |channels: &[usize], activation| Architecture::AllConv { channels: channels.to_vec(), activation };
+    let vgg = |width, batch_norm| Architecture::Vgg16 { width, batch_norm };
+    let densenet = |blocks: &[usize], growth| Architecture::DenseNetBc { blocks: blocks.to_vec(), growth };
     vec![
         ("mlp tanh", mlp(&[7, 5], Activation::Tanh), 9, [1, 3, 4], smoothed),
         ("mlp relu", mlp(&[7], Activation::Relu), 9, [1, 3, 4], Loss::SquaredError),
@@ -31,6 +34,12 @@ fn cases() -> Vec<(&'static str, Architecture, usize, [usize; 3], Loss)> {
         ("convnet relu", convnet(Activation::Relu), 6, [1, 8, 8], smoothed),
         ("resnet", resnet(2, true), 6, [3, 16, 16], smoothed),
         ("resnet without last norm", resnet(3, false), 5, [1, 8, 8], Loss::SquaredError),
+        ("all-conv tanh", all_conv(&[5, 6], Activation::Tanh), 7, [3, 5, 6], smoothed),
+        ("all-conv relu", all_conv(&[3], Activation::Relu), 1, [1, 4, 3], smoothed),
+        ("vgg16 with norms", vgg(2, true), 4, [3, 32, 32], smoothed),
+        ("vgg16 without norms", vgg(3, false), 3, [1, 32, 32], Loss::SquaredError),
+        ("densenet", densenet(&[1, 2, 1, 1], 2), 6, [3, 16, 16], smoothed),
+        ("densenet of odd sides", densenet(&[2, 1], 3), 1, [1, 7, 9], Loss::SquaredError),
     ]
 }
 
@@ -44,7 +53,8 @@ fn set_up(architecture: &Architecture, samples: usize, shape: [usize; 3], loss: 
     let layout = Arc::clone(model.layout());
     let mut theta = formula(layout.len(), 0.3, 0.7, 0.3);
     for part in layout.parts() {
-        if part.name.contains("bn") && part.name.ends_with("weight") {
+        let norm = part.name.strip_suffix(".weight").unwrap_or_default();
+        if model.declared().norms.iter().any(|name| name == norm) {
             theta[part.offset..part.offset + part.len()].iter_mut().for_each(|w| *w += 1.0);
         }
     }

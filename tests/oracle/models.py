@@ -102,6 +102,90 @@ class PreactResNet18(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
+class AllConv(nn.Module):
+    def __init__(self, inputs, channels, classes, activation):
+        super().__init__()
+        widths = [inputs, *channels, classes]
+        self.count = len(widths) - 1
+        for i in range(self.count):
+            setattr(self, f"conv{i + 1}", nn.Conv2d(widths[i], widths[i + 1], 3, padding=1))
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x):
+        for i in range(self.count):
+            x = getattr(self, f"conv{i + 1}")(x if i == 0 else self.activation(x))
+        return x.mean((2, 3))
+
+
+class Vgg16(nn.Module):
+    """As kuangliu's, whose last average pool over single pixels changes nothing."""
+
+    def __init__(self, inputs, side, width, classes, batch_norm):
+        super().__init__()
+        layers = []
+        for factor in [1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8, "M"]:
+            if factor == "M":
+                layers.append(nn.MaxPool2d(2))
+                continue
+            layers.append(nn.Conv2d(inputs, factor * width, 3, padding=1))
+            layers += [Norm(factor * width)] if batch_norm else []
+            layers.append(nn.ReLU())
+            inputs = factor * width
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(inputs * (side // 32) ** 2, classes)
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, inputs, growth):
+        super().__init__()
+        self.bn1 = Norm(inputs)
+        self.conv1 = nn.Conv2d(inputs, 4 * growth, 1, bias=False)
+        self.bn2 = Norm(4 * growth)
+        self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
+
+    def forward(self, x):
+        y = self.conv2(F.relu(self.bn2(self.conv1(F.relu(self.bn1(x))))))
+        return torch.cat([y, x], 1)
+
+
+class Transition(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.bn = Norm(inputs)
+        self.conv = nn.Conv2d(inputs, outputs, 1, bias=False)
+
+    def forward(self, x):
+        return F.avg_pool2d(self.conv(F.relu(self.bn(x))), 2)
+
+
+class DenseNetBc(nn.Module):
+    def __init__(self, inputs, blocks, growth, classes):
+        super().__init__()
+        self.count = len(blocks)
+        channels = 2 * growth
+        self.conv1 = nn.Conv2d(inputs, channels, 3, padding=1, bias=False)
+        for i, layers in enumerate(blocks):
+            dense = [Bottleneck(channels + k * growth, growth) for k in range(layers)]
+            setattr(self, f"dense{i + 1}", nn.Sequential(*dense))
+            channels += layers * growth
+            if i + 1 < len(blocks):
+                setattr(self, f"trans{i + 1}", Transition(channels, channels // 2))
+                channels //= 2
+        self.bn = Norm(channels)
+        self.linear = nn.Linear(channels, classes)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        for i in range(self.count):
+            x = getattr(self, f"dense{i + 1}")(x)
+            if i + 1 < self.count:
+                x = getattr(self, f"trans{i + 1}")(x)
+        return self.linear(F.relu(self.bn(x)).mean((2, 3)))
+
+
 def formula(count, scale, rate, phase):
     return torch.tensor([scale * math.sin(rate * i + phase) for i in range(count)])
 
@@ -121,6 +205,12 @@ CASES = [
     ("convnet relu", ConvNet(1, (3, 4, 5, 3), 8, 4, "relu"), (6, 1, 8, 8), 4, "smoothed"),
     ("resnet", PreactResNet18(3, 2, 4, True), (6, 3, 16, 16), 4, "smoothed"),
     ("resnet without last norm", PreactResNet18(1, 3, 4, False), (5, 1, 8, 8), 4, "squared-error"),
+    ("all-conv tanh", AllConv(3, (5, 6), 4, "tanh"), (7, 3, 5, 6), 4, "smoothed"),
+    ("all-conv relu", AllConv(1, (3,), 4, "relu"), (1, 1, 4, 3), 4, "smoothed"),
+    ("vgg16 with norms", Vgg16(3, 32, 2, 4, True), (4, 3, 32, 32), 4, "smoothed"),
+    ("vgg16 without norms", Vgg16(1, 32, 3, 4, False), (3, 1, 32, 32), 4, "squared-error"),
+    ("densenet", DenseNetBc(3, (1, 2, 1, 1), 2, 4), (6, 3, 16, 16), 4, "smoothed"),
+    ("densenet of odd sides", DenseNetBc(1, (2, 1), 3, 4), (1, 1, 7, 9), 4, "squared-error"),
 ]
 
 
@@ -130,11 +220,11 @@ def evaluate(name, model, dims, classes, loss):
     count = sum(p.numel() for p in parameters)
     theta = formula(count, 0.3, 0.7, 0.3)
     offset = 0
+    norms = {f"{key}.weight" for key, module in model.named_modules() if isinstance(module, Norm)}
     for key, p in model.named_parameters():
         part = theta[offset : offset + p.numel()].view_as(p)
         # Weights of batch norms lie around 1, so that no layer is switched off.
-        is_norm = "bn" in key and key.endswith("weight")
-        p.data = part + 1 if is_norm else part.clone()
+        p.data = part + 1 if key in norms else part.clone()
         offset += p.numel()
     # Inputs are rounded to single precision, in which data sets are stored.
     x = formula(math.prod(dims), 1.0, 1.3, 0.1).float().double().view(dims)

@@ -9,6 +9,8 @@
 //! models).
 
 mod rules;
+#[cfg(test)]
+mod tests;
 
 pub use rules::{Activation, Norm};
 

@@ -136,6 +136,29 @@ impl Jet {
         Ok(Self { value, tangents, order: self.order.max(bias.order) })
     }
 
+    /// The channels of `self`, `[…, A]`, and after them those of `other`, `[…, B]`; where one has no derivative its channels have zeros.
+    ///
+    /// # Errors
+    /// Shapes that differ in more than their channels.
+    pub fn concat(&self, other: &Self) -> Result<Self> {
+        let channels = |x: &Var| x.dims().last().copied().unwrap_or(0);
+        let (left, right) = (channels(&self.value), channels(&other.value));
+        let part = |a: Option<&Var>, b: Option<&Var>| match (a, b) {
+            (Some(a), Some(b)) => a.concat(b).map(Some),
+            (Some(a), None) => a.pad_channels(0, right).map(Some),
+            (None, Some(b)) => b.pad_channels(left, 0).map(Some),
+            (None, None) => Ok(None),
+        };
+        let tangents = (0..self.tangents.len().max(other.tangents.len()))
+            .map(|v| {
+                let first = part(self.first(v), other.first(v))?;
+                Ok(Tangent { first, second: part(self.second(v), other.second(v))? })
+            })
+            .collect::<Result<_>>()?;
+        let value = self.value.concat(&other.value)?;
+        Ok(Self { value, tangents, order: self.order.max(other.order) })
+    }
+
     /// Batch normalisation of `[…, C]` with weight and bias `[C]`, and the nonlinearity behind it, if there is one. Norm and ReLU are
     /// fused.
     ///

@@ -1,12 +1,9 @@
 //! The four-layer convolutional network of figure 4b.
 
-use std::sync::Arc;
-
-use super::layers::{Conv, Declared, Initial, Linear, Parameters};
+use super::layers::{Conv, Declared, Linear, Parameters};
 use super::{Activation, Error, Model, Norm, Result};
 use crate::ml::jet::Jet;
 use crate::ml::ops::conv::Geometry;
-use crate::ml::params::Layout;
 
 /// conv, act, conv, act, pool, conv, act, conv, act, pool, linear.
 pub(super) struct ConvNet {
@@ -39,16 +36,8 @@ impl ConvNet {
 }
 
 impl Model for ConvNet {
-    fn layout(&self) -> &Arc<Layout> {
-        &self.declared.layout
-    }
-
-    fn initials(&self) -> &[Initial] {
-        &self.declared.initials
-    }
-
-    fn norms(&self) -> usize {
-        self.declared.norms
+    fn declared(&self) -> &Declared {
+        &self.declared
     }
 
     fn forward(&self, params: &[Jet], images: &Jet, _norm: &mut Norm<'_>) -> Result<Jet> {

@@ -36,14 +36,17 @@ impl Initial {
 pub(super) struct Parameters {
     parts: Vec<(String, Vec<usize>)>,
     initials: Vec<Initial>,
-    norms: usize,
+    norms: Vec<String>,
 }
 
 /// What a network knows of its parameters once all are declared.
-pub(super) struct Declared {
-    pub(super) layout: Arc<Layout>,
-    pub(super) initials: Vec<Initial>,
-    pub(super) norms: usize,
+pub struct Declared {
+    /// The fixed order of the parameters.
+    pub layout: Arc<Layout>,
+    /// How each part of the layout is initialised, in order.
+    pub initials: Vec<Initial>,
+    /// The batch norms by their names in PyTorch, `layer1.0.bn1`, in the order in which a forward pass comes to them.
+    pub norms: Vec<String>,
 }
 
 impl Parameters {
@@ -76,9 +79,9 @@ impl Parameters {
         Conv { bias: Some(self.part(format!("{name}.bias"), vec![channels.1], initial)), ..conv }
     }
 
-    /// A batch norm.
+    /// A batch norm. Norms are declared in the order in which a forward pass comes to them.
     pub(super) fn norm(&mut self, name: &str, channels: usize) -> BatchNorm {
-        self.norms += 1;
+        self.norms.push(name.to_owned());
         let weight = self.part(format!("{name}.weight"), vec![channels], Initial::Constant(1.0));
         let bias = self.part(format!("{name}.bias"), vec![channels], Initial::Constant(0.0));
         BatchNorm { weight, bias }

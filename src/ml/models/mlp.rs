@@ -1,11 +1,8 @@
 //! The multilayer perceptron.
 
-use std::sync::Arc;
-
-use super::layers::{Declared, Initial, Linear, Parameters};
+use super::layers::{Declared, Linear, Parameters};
 use super::{Activation, Error, Model, Norm, Result};
 use crate::ml::jet::Jet;
-use crate::ml::params::Layout;
 
 /// Fully connected layers `fc1`, `fc2`, … with an activation between them.
 pub(super) struct Mlp {
@@ -28,16 +25,8 @@ impl Mlp {
 }
 
 impl Model for Mlp {
-    fn layout(&self) -> &Arc<Layout> {
-        &self.declared.layout
-    }
-
-    fn initials(&self) -> &[Initial] {
-        &self.declared.initials
-    }
-
-    fn norms(&self) -> usize {
-        self.declared.norms
+    fn declared(&self) -> &Declared {
+        &self.declared
     }
 
     fn forward(&self, params: &[Jet], images: &Jet, _norm: &mut Norm<'_>) -> Result<Jet> {

@@ -2,14 +2,17 @@
 //! initialisation. A model knows neither data nor loss.
 //!
 //! Reading order: this file (the trait, the list of architectures), `layers` (what networks are made of), `mlp`,
-//! `convnet`, `resnet`.
+//! `convnet`, `allconv`, `resnet`, `vgg`, `densenet`.
 
+mod allconv;
 mod convnet;
+mod densenet;
 mod layers;
 mod mlp;
 mod resnet;
 #[cfg(test)]
 mod tests;
+mod vgg;
 
 use std::sync::Arc;
 
@@ -20,18 +23,22 @@ pub use super::jet::{Activation, Norm};
 use super::params::{Layout, Theta};
 use super::rng::Stream;
 use super::{Error, Result};
-pub use layers::Initial;
+pub use layers::{Declared, Initial};
 
 /// A network as a function of its parameters and a batch.
 pub trait Model: Send + Sync {
-    /// The fixed order of its parameters.
-    fn layout(&self) -> &Arc<Layout>;
+    /// Its parameters and batch norms.
+    fn declared(&self) -> &Declared;
 
-    /// How each part of the layout is initialised, in order.
-    fn initials(&self) -> &[Initial];
+    /// The fixed order of its parameters.
+    fn layout(&self) -> &Arc<Layout> {
+        &self.declared().layout
+    }
 
     /// How many batch-norm layers it has.
-    fn norms(&self) -> usize;
+    fn norms(&self) -> usize {
+        self.declared().norms.len()
+    }
 
     /// The logits `[S, K]` of images `[S, H, W, C]`; `params` are the parts of the layout in order.
     ///
@@ -45,7 +52,7 @@ pub trait Model: Send + Sync {
     /// [`Error::Setting`] for a dtype other than f32 and f64.
     fn init(&self, stream: &Stream, dtype: DType, device: &Device) -> Result<Theta> {
         let mut values = Vec::with_capacity(self.layout().len());
-        for (index, (part, initial)) in self.layout().parts().iter().zip(self.initials()).enumerate() {
+        for (index, (part, initial)) in self.layout().parts().iter().zip(&self.declared().initials).enumerate() {
             let mut draws = stream.at(0, index as u32);
             values.extend((0..part.len()).map(|_| initial.draw(&mut draws)));
         }
@@ -84,6 +91,34 @@ pub enum Architecture {
         /// Whether batch norm and ReLU follow the last stage, as in He et al.; kuangliu's model leaves them out.
         final_norm: bool,
     },
+    /// VGG16 (Simonyan and Zisserman 2015) for small images: thirteen 3×3 convolutions with biases and one linear layer, with the
+    /// names of kuangliu's PyTorch model.
+    #[serde(rename = "vgg16")]
+    Vgg16 {
+        /// Channels of the first two convolutions; 64 in the paper.
+        width: usize,
+        /// Whether a batch norm follows each convolution, as in kuangliu's model.
+        batch_norm: bool,
+    },
+    /// DenseNet-BC (Huang et al. 2017) for small images, with the names of kuangliu's PyTorch model: bottlenecks of four times the
+    /// growth, transitions that halve the channels.
+    #[serde(rename = "densenet-bc")]
+    DenseNetBc {
+        /// Layers of each dense block.
+        blocks: Vec<usize>,
+        /// Channels that each layer adds.
+        growth: usize,
+    },
+    /// 3×3 convolutions `conv1`, `conv2`, … with biases and padding 1 and the activation between them, the last with one channel a
+    /// class, whose means over all pixels are the logits.
+    #[serde(rename = "all-conv")]
+    AllConv {
+        /// Channels of each convolution but the last.
+        channels: Vec<usize>,
+        /// The nonlinearity.
+        #[serde(default, skip_serializing_if = "Activation::is_default")]
+        activation: Activation,
+    },
 }
 
 /// A narrow Preact-ResNet18 with tanh for ReLU.
@@ -108,6 +143,13 @@ impl Architecture {
             }
             Self::PreactResNet18 { width, final_norm } => {
                 Ok(Arc::new(resnet::PreactResNet18::new(image, *width, classes, *final_norm)?))
+            }
+            Self::Vgg16 { width, batch_norm } => Ok(Arc::new(vgg::Vgg16::new(image, *width, classes, *batch_norm)?)),
+            Self::DenseNetBc { blocks, growth } => {
+                Ok(Arc::new(densenet::DenseNetBc::new(image, blocks, *growth, classes)?))
+            }
+            Self::AllConv { channels, activation } => {
+                Ok(Arc::new(allconv::AllConv::new(image, channels, classes, *activation)?))
             }
         }
     }

@@ -1,13 +1,10 @@
 //! Preact-ResNet18 for small images (He et al. 2016), with the names of kuangliu's PyTorch model. The last pool is over
 //! all pixels, which at 32×32 is that model's 4×4.
 
-use std::sync::Arc;
-
-use super::layers::{BatchNorm, Conv, Declared, Initial, Linear, Parameters};
+use super::layers::{BatchNorm, Conv, Declared, Linear, Parameters};
 use super::{Activation, Error, Model, Norm, Result};
 use crate::ml::jet::Jet;
 use crate::ml::ops::conv::Geometry;
-use crate::ml::params::Layout;
 
 const NARROW: Geometry = Geometry { stride: 1, padding: 1 };
 
@@ -85,16 +82,8 @@ impl PreactResNet18 {
 }
 
 impl Model for PreactResNet18 {
-    fn layout(&self) -> &Arc<Layout> {
-        &self.declared.layout
-    }
-
-    fn initials(&self) -> &[Initial] {
-        &self.declared.initials
-    }
-
-    fn norms(&self) -> usize {
-        self.declared.norms
+    fn declared(&self) -> &Declared {
+        &self.declared
     }
 
     fn forward(&self, params: &[Jet], images: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {

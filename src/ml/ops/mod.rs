@@ -8,7 +8,7 @@
 //! Images have their channels last, `[S, H, W, C]`: a pixel is then a run of memory, which is what vectors want.
 //!
 //! Reading order: `real` (reading tensors, dispatch on dtype), `lanes` (vectors, dispatch on the machine), `tiles` (the fixed partition),
-//! `elementwise`, `reduce`, `matmul`, `conv/`, `channels` (bias, sums and products per channel), `norm/`, `pool`, `softmax`, `axes`; `memory` (what the allocator is told).
+//! `elementwise`, `reduce`, `matmul`, `conv/`, `channels` (bias, sums and products per channel), `concat`, `norm/`, `pool`, `softmax`, `axes`; `memory` (what the allocator is told).
 
 #![expect(
     clippy::inline_always,
@@ -18,6 +18,7 @@
 
 pub mod axes;
 pub mod channels;
+pub mod concat;
 pub mod conv;
 pub mod elementwise;
 mod lanes;

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::conv::{Geometry, conv2d, conv2d_input, conv2d_weight};
 use super::softmax::Targets;
-use super::{channels, elementwise, matmul, pool, reduce, softmax};
+use super::{channels, concat, elementwise, matmul, pool, reduce, softmax};
 
 /// Values without pattern that need no generator.
 fn values(n: usize, phase: f64) -> Vec<f64> {
@@ -319,6 +319,44 @@ fn softmax_derivatives_are_differences() {
         };
         assert!((found - (moved(1e-5) - moved(-1e-5)) / 2e-5).abs() < 1e-9);
     }
+}
+
+#[test]
+fn channels_are_put_side_by_side_taken_apart_and_padded_by_their_definition() {
+    // The last case has more than one tile of rows.
+    for (dims, left, right) in [(vec![1], 1, 1), (vec![3, 5, 1], 2, 7), (vec![1, 2, 3], 5, 1), (vec![9, 30, 31], 3, 4)]
+    {
+        let side = |channels: usize, phase| tensor(&[&dims[..], &[channels]].concat(), phase);
+        let (a, b) = (side(left, 0.2), side(right, 0.5));
+        let rows = list(&a).len() / left;
+        let expected: Vec<f64> = (0..rows)
+            .flat_map(|row| [&list(&a)[row * left..][..left], &list(&b)[row * right..][..right]].concat())
+            .collect();
+        let both = concat::concat(&a, &b).unwrap();
+        assert_eq!(both.dims(), [&dims[..], &[left + right]].concat());
+        assert_eq!(list(&both), expected);
+        assert_eq!(list(&concat::take_channels(&both, 0, left).unwrap()), list(&a));
+        assert_eq!(list(&concat::take_channels(&both, left, right).unwrap()), list(&b));
+        // Padding is the adjoint of taking: ⟨pad(b), c⟩ = ⟨b, take(c)⟩ for any c.
+        let other = side(left + right, 0.9);
+        let taken = concat::take_channels(&other, left, right).unwrap();
+        let padded = concat::pad_channels(&b, left, 0).unwrap();
+        assert_eq!(padded.dims(), both.dims());
+        assert!((inner(&padded, &other) - inner(&b, &taken)).abs() < 1e-10);
+        let both_sides = concat::pad_channels(&a, 1, right - 1).unwrap();
+        assert!(
+            (inner(&both_sides, &other) - inner(&a, &concat::take_channels(&other, 1, left).unwrap())).abs() < 1e-10
+        );
+        let single = concat::concat(&a.to_dtype(DType::F32).unwrap(), &b.to_dtype(DType::F32).unwrap()).unwrap();
+        assert_close(&list(&single), &expected, 1e-7);
+    }
+    let refused = concat::concat(&tensor(&[2, 3, 1], 0.0), &tensor(&[3, 2, 1], 0.0)).unwrap_err().to_string();
+    let expected = "`concat` takes tensors that differ in their channels at most, got [2, 3, 1] and [3, 2, 1]";
+    assert_eq!(refused, expected);
+    assert!(concat::concat(&tensor(&[2], 0.0), &tensor(&[2], 0.0)).is_err());
+    assert!(concat::concat(&tensor(&[2, 1], 0.0), &tensor(&[2, 1], 0.0).to_dtype(DType::F32).unwrap()).is_err());
+    assert!(concat::take_channels(&tensor(&[2, 3], 0.0), 2, 2).is_err());
+    assert!(concat::take_channels(&tensor(&[2, 3], 0.0), 2, 0).is_err());
 }
 
 #[test]

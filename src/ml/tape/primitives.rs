@@ -9,7 +9,7 @@ use crate::ml::ops::conv::{self, Geometry};
 use crate::ml::ops::norm::{self, Along, Moments, Then};
 use crate::ml::ops::pool::{self, Selection, Window};
 use crate::ml::ops::softmax::{self, Targets};
-use crate::ml::ops::{axes, channels, elementwise, matmul, reduce};
+use crate::ml::ops::{axes, channels, concat, elementwise, matmul, reduce};
 use crate::ml::{Error, Result};
 
 /// Elementwise operations and sums.
@@ -270,6 +270,31 @@ impl Var {
             to.add(a, || channels::mul_channels(&y, &g.tensor))?;
             to.add(b, || channels::mul_channels(&x, &g.tensor))
         }))
+    }
+
+    /// The channels of `self`, `[…, A]`, and after them those of `other`, `[…, B]`.
+    ///
+    /// # Errors
+    /// Shapes that differ in more than their channels.
+    pub fn concat(&self, other: &Self) -> Result<Self> {
+        let value = concat::concat(&self.value, &other.value)?;
+        let (a, b) = (self.index(), other.index());
+        let channels = |x: &Tensor| x.dims()[x.rank() - 1];
+        let (left, right) = (channels(&self.value), channels(&other.value));
+        Ok(Self::record(&[self, other], value, move |g, to| {
+            to.add(a, || concat::take_channels(&g.tensor, 0, left))?;
+            to.add(b, || concat::take_channels(&g.tensor, left, right))
+        }))
+    }
+
+    /// The channels of `self` after `before` channels of zeros and before `after` more.
+    ///
+    /// # Errors
+    /// A tensor that is not `[…, C]`.
+    pub fn pad_channels(&self, before: usize, after: usize) -> Result<Self> {
+        let value = concat::pad_channels(&self.value, before, after)?;
+        let (a, count) = (self.index(), value.dims()[value.rank() - 1] - before - after);
+        Ok(Self::record(&[self], value, move |g, to| to.add(a, || concat::take_channels(&g.tensor, before, count))))
     }
 
     /// Batch normalisation in training mode and what follows it, fused, and the batch's moments.
