@@ -55,7 +55,27 @@ impl Jet {
     /// # Errors
     /// Channels that differ, or a kernel larger than the padded image.
     pub fn conv2d(&self, weight: &Self, geometry: Geometry) -> Result<Self> {
-        self.bilinear(weight, |x, w| x.conv2d(w, geometry))
+        let (x, w) = (self, weight);
+        let order = x.order.max(w.order);
+        let sum = |terms: &[(Option<&Var>, Option<&Var>, f64)]| {
+            let terms: Vec<_> = terms.iter().filter_map(|&(x, w, factor)| Some((x?, w?, factor))).collect();
+            if terms.is_empty() { Ok(None) } else { Var::conv2d_sum(&terms, geometry).map(Some) }
+        };
+        let tangents = (0..x.tangents.len().max(w.tangents.len()))
+            .map(|v| {
+                let first = sum(&[(x.first(v), Some(&w.value), 1.0), (Some(&x.value), w.first(v), 1.0)])?;
+                let second = match order {
+                    Order::Two => sum(&[
+                        (x.second(v), Some(&w.value), 1.0),
+                        (x.first(v), w.first(v), 2.0),
+                        (Some(&x.value), w.second(v), 1.0),
+                    ])?,
+                    Order::Zero | Order::One => None,
+                };
+                Ok(Tangent { first, second })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { value: x.value.conv2d(&w.value, geometry)?, tangents, order })
     }
 
     /// The network's nonlinearity, element by element.

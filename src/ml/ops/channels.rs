@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use super::elementwise::{AddScaled, OfTwo, Product};
 use super::lanes::{self, Simd, WithSimd};
 use super::real::{Read, Real, dispatch, shape, tensor};
-use super::tiles::{self, ELEMENTS};
+use super::tiles::{self, ELEMENTS, Room};
 use crate::ml::Result;
 
 /// Rows that are summed by one tile, at least: its sums, one a channel, must be few beside them.
@@ -179,7 +179,7 @@ struct Rows<'a, T, F> {
     f: F,
     x: &'a [T],
     c: &'a [T],
-    out: &'a mut [T],
+    out: Room<'a, T>,
 }
 
 impl<T: Real, F: OfTwo<T>> WithSimd for Rows<'_, T, F> {
@@ -190,12 +190,13 @@ impl<T: Real, F: OfTwo<T>> WithSimd for Rows<'_, T, F> {
         let channels = self.c.len();
         for (out, x) in self.out.chunks_exact_mut(channels).zip(self.x.chunks_exact(channels)) {
             for ((out, &x), &c) in out.iter_mut().zip(x).zip(self.c) {
-                *out = self.f.of(x, c);
+                out.write(self.f.of(x, c));
             }
         }
     }
 }
 
+#[expect(unsafe_code, reason = "memory is written once")]
 fn with_channels<T: Real>(operation: &'static str, x: &Tensor, c: &Tensor, f: impl OfTwo<T>) -> Result<Tensor> {
     let [_, channels] = rows(operation, x)?;
     if c.dims() != [channels] {
@@ -204,8 +205,8 @@ fn with_channels<T: Real>(operation: &'static str, x: &Tensor, c: &Tensor, f: im
     let (values, c) = (Read::<T>::of(x, operation)?, Read::<T>::of(c, operation)?);
     let (values, c): (&[T], &[T]) = (&values, &c);
     let length = tile(channels);
-    let out = tiles::make(values.len(), length, values.len(), |index, out| {
-        lanes::run(Rows { f, x: &values[index * length..], c, out });
-    });
+    let fill = |index: usize, out: Room<'_, T>| lanes::run(Rows { f, x: &values[index * length..], c, out });
+    // SAFETY: tiles are whole rows, and from the tile's start on `values` has a row for each of them.
+    let out = unsafe { tiles::make_raw(values.len(), length, values.len(), fill) };
     tensor(out, x.dims())
 }

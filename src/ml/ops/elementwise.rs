@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, WithDType};
 
 use super::lanes::{self, Simd, WithSimd};
 use super::real::{Read, Real, dispatch, shape, tensor};
-use super::tiles::{self, ELEMENTS};
+use super::tiles::{self, ELEMENTS, Room};
 use crate::ml::Result;
 
 /// A function of one element.
@@ -188,7 +188,7 @@ impl<T: Real> WithSimd for Add<'_, T> {
 struct One<'a, T, F> {
     f: F,
     x: &'a [T],
-    out: &'a mut [T],
+    out: Room<'a, T>,
 }
 
 impl<T: Real, F: OfOne<T>> WithSimd for One<'_, T, F> {
@@ -197,7 +197,7 @@ impl<T: Real, F: OfOne<T>> WithSimd for One<'_, T, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         for (out, &x) in self.out.iter_mut().zip(self.x) {
-            *out = self.f.of(x);
+            out.write(self.f.of(x));
         }
     }
 }
@@ -207,7 +207,7 @@ struct Two<'a, T, F> {
     f: F,
     x: &'a [T],
     y: &'a [T],
-    out: &'a mut [T],
+    out: Room<'a, T>,
 }
 
 impl<T: Real, F: OfTwo<T>> WithSimd for Two<'_, T, F> {
@@ -216,29 +216,33 @@ impl<T: Real, F: OfTwo<T>> WithSimd for Two<'_, T, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         for ((out, &x), &y) in self.out.iter_mut().zip(self.x).zip(self.y) {
-            *out = self.f.of(x, y);
+            out.write(self.f.of(x, y));
         }
     }
 }
 
+#[expect(unsafe_code, reason = "memory is written once")]
 fn of_one<T: Real>(operation: &'static str, a: &Tensor, flops: usize, f: impl OfOne<T>) -> Result<Tensor> {
     let values = Read::<T>::of(a, operation)?;
     let values: &[T] = &values;
-    let out = tiles::make(values.len(), ELEMENTS, flops * values.len(), |index, out| {
-        lanes::run(One { f, x: &values[index * ELEMENTS..], out });
-    });
+    let fill = |index: usize, out: Room<'_, T>| lanes::run(One { f, x: &values[index * ELEMENTS..], out });
+    // SAFETY: from the tile's start on, `values` has an element for each of the tile.
+    let out = unsafe { tiles::make_raw(values.len(), ELEMENTS, flops * values.len(), fill) };
     tensor(out, a.dims())
 }
 
+#[expect(unsafe_code, reason = "memory is written once")]
 fn of_two<T: Real>(operation: &'static str, a: &Tensor, b: &Tensor, f: impl OfTwo<T>) -> Result<Tensor> {
     if a.dims() != b.dims() {
         return Err(shape(operation, "tensors of one shape", &[a, b]));
     }
     let (left, right) = (Read::<T>::of(a, operation)?, Read::<T>::of(b, operation)?);
     let (left, right): (&[T], &[T]) = (&left, &right);
-    let out = tiles::make(left.len(), ELEMENTS, left.len(), |index, out| {
+    let fill = |index: usize, out: Room<'_, T>| {
         let at = index * ELEMENTS;
         lanes::run(Two { f, x: &left[at..], y: &right[at..], out });
-    });
+    };
+    // SAFETY: from the tile's start on, both operands, of one shape, have an element for each of the tile.
+    let out = unsafe { tiles::make_raw(left.len(), ELEMENTS, left.len(), fill) };
     tensor(out, a.dims())
 }

@@ -99,6 +99,12 @@ pub(super) fn vectors_mut<S: Simd, T: Lanes>(values: &mut [T]) -> &mut [T::Vecto
     cast_slice_mut(values)
 }
 
+/// Vectors as their elements, to write to.
+#[inline(always)]
+pub(super) fn elements_mut<S: Simd, T: Lanes>(vectors: &mut [T::Vector<S>]) -> &mut [T] {
+    cast_slice_mut(vectors)
+}
+
 /// Vectors as their elements.
 #[inline(always)]
 pub(super) fn elements<S: Simd, T: Lanes>(vectors: &[T::Vector<S>]) -> &[T] {

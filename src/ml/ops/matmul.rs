@@ -7,8 +7,11 @@ use super::real::{Read, Real, dispatch, shape, tensor};
 use super::tiles;
 use crate::ml::Result;
 
-/// Rows of the result in one tile.
-const ROWS: usize = 256;
+/// Rows of the result in one tile: as many as make some tiles for the threads to share, within these bounds.
+const ROWS: (usize, usize) = (32, 256);
+
+/// Tiles that there should be.
+const TILES: usize = 4;
 
 /// A matrix in memory: its first element, and how far apart its rows and its columns are.
 #[derive(Clone, Copy)]
@@ -93,8 +96,9 @@ pub fn matmul(a: &Tensor, b: &Tensor, transpose_a: bool, transpose_b: bool) -> R
             let expected = format!("matrices whose inner sizes agree, not {m} × {k} by {inner} × {n}");
             return Err(shape(NAME, expected, &[a, b]));
         }
-        let out = tiles::make(m * n, ROWS * n.max(1), 2 * m * n * k, |index, tile: &mut [T]| {
-            let first = index * ROWS;
+        let height = m.div_ceil(TILES).clamp(ROWS.0, ROWS.1);
+        let out = tiles::make(m * n, height * n.max(1), 2 * m * n * k, |index, tile: &mut [T]| {
+            let first = index * height;
             let rows = tile.len() / n.max(1);
             let values = &left.values[(first * left.strides.0).min(left.values.len())..];
             product(tile, Matrix { values, size: (rows, k), ..left }, right, false);

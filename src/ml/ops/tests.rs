@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::conv::{Geometry, conv2d, conv2d_input, conv2d_weight};
+use super::conv::{Geometry, conv2d, conv2d_input, conv2d_sum, conv2d_weight};
 use super::softmax::Targets;
 use super::{channels, concat, elementwise, matmul, pool, reduce, softmax};
 
@@ -135,6 +135,26 @@ fn the_convolution_triple_is_the_definition_and_its_adjoints() {
     for (x, w) in [([1, 4, 4, 0], [1, 0, 3, 3]), ([1, 4, 4, 2], [0, 2, 3, 3]), ([1, 4, 4, 2], [1, 2, 0, 3])] {
         assert!(conv2d(&tensor(&x, 0.0), &tensor(&w, 0.0), geometry).is_err(), "{x:?} {w:?}");
     }
+}
+
+/// Directly, strided, by Winograd panel by panel and block by block.
+#[test]
+fn a_sum_of_convolutions_is_the_sum_of_its_terms() {
+    for (dims, outputs, stride) in
+        [([3, 5, 4, 3], 5, 1), ([2, 8, 8, 16], 24, 2), ([3, 8, 7, 16], 16, 1), ([2, 4, 4, 128], 96, 1)]
+    {
+        let geometry = Geometry { stride, padding: 1 };
+        let kernel = [outputs, dims[3], 3, 3];
+        let (x, y) = (tensor(&dims, 0.1), tensor(&dims, 0.9));
+        let (v, w) = (tensor(&kernel, 0.4), tensor(&kernel, 0.7));
+        let found = conv2d_sum(&[(&x, &v, 1.0), (&y, &w, 2.0), (&y, &v, -0.5)], geometry).unwrap();
+        let single = |x, w| list(&conv2d(x, w, geometry).unwrap());
+        let (a, b, c) = (single(&x, &v), single(&y, &w), single(&y, &v));
+        let expected: Vec<f64> = (0..a.len()).map(|i| a[i] + 2.0 * b[i] - 0.5 * c[i]).collect();
+        assert_close(&list(&found), &expected, 1e-11);
+        assert!(conv2d_sum(&[(&x, &v, 1.0), (&y, &found, 1.0)], geometry).is_err());
+    }
+    assert!(conv2d_sum(&[], Geometry { stride: 1, padding: 1 }).is_err());
 }
 
 /// Each result is off by a few units in the last place of the sum of its products' magnitudes, and some ten times that where Winograd's

@@ -85,8 +85,27 @@ where
     made
 }
 
+/// As [`make`], of memory as it is: for kernels that go over it once, in order, and would otherwise go over it twice.
+///
+/// # Safety
+/// `fill` writes to every element of the tile that it is given.
+#[expect(unsafe_code, reason = "memory that nothing was written to yet")]
+pub(super) unsafe fn make_raw<T: Send>(
+    count: usize,
+    length: usize,
+    flops: usize,
+    fill: impl Fn(usize, Room<'_, T>) + Sync,
+) -> Vec<T> {
+    let mut made = Vec::with_capacity(count);
+    let room: Room<'_, T> = &mut made.spare_capacity_mut()[..count];
+    visit(room, length, flops, || (), |(), index, tile| fill(index, tile));
+    // SAFETY: the tiles are all of the first `count` elements, and the caller promises that each was written.
+    unsafe { made.set_len(count) };
+    made
+}
+
 /// A stretch of memory that nothing was written to yet.
-type Room<'a, T> = &'a mut [MaybeUninit<T>];
+pub(super) type Room<'a, T> = &'a mut [MaybeUninit<T>];
 
 /// Two lists of `count` elements, filled side by side as [`make`] fills one.
 #[expect(unsafe_code, reason = "memory that nothing was written to yet")]

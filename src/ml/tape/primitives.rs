@@ -164,13 +164,30 @@ impl Var {
     /// # Errors
     /// Channels that differ, or a kernel larger than the padded image.
     pub fn conv2d(&self, weight: &Self, geometry: Geometry) -> Result<Self> {
-        let value = conv::conv2d(&self.value, &weight.value, geometry)?;
-        let (a, b) = (self.index(), weight.index());
-        let (x, w) = (self.value.clone(), weight.value.clone());
-        Ok(Self::record(&[self, weight], value, move |g, to| {
-            let (x_dims, w_dims) = (x.dims4()?.into(), w.dims4()?.into());
-            to.add(a, || conv::conv2d_input(&g.tensor, &w, x_dims, geometry))?;
-            to.add(b, || conv::conv2d_weight(&g.tensor, &x, w_dims, geometry))
+        Self::conv2d_sum(&[(self, weight, 1.0)], geometry)
+    }
+
+    /// Σ factor·`x.conv2d(weight)` over terms `(x, weight, factor)` of one shape.
+    ///
+    /// # Errors
+    /// No term, terms whose shapes differ, and as [`conv2d`](Self::conv2d).
+    pub fn conv2d_sum(terms: &[(&Self, &Self, f64)], geometry: Geometry) -> Result<Self> {
+        let tensors: Vec<_> = terms.iter().map(|(x, w, factor)| (&x.value, &w.value, *factor)).collect();
+        let value = conv::conv2d_sum(&tensors, geometry)?;
+        let operands: Vec<&Self> = terms.iter().flat_map(|(x, w, _)| [*x, *w]).collect();
+        let kept = |var: &Self| (var.value.clone(), var.index());
+        let terms: Vec<_> = terms.iter().map(|(x, w, factor)| (kept(x), kept(w), *factor)).collect();
+        Ok(Self::record(&operands, value, move |g, to| {
+            for ((x, a), (w, b), factor) in terms {
+                let scaled = |gradient: Tensor| match factor {
+                    1.0 => Ok(gradient),
+                    factor => elementwise::scale(&gradient, factor),
+                };
+                let (x_dims, w_dims) = (x.dims4()?.into(), w.dims4()?.into());
+                to.add(a, || scaled(conv::conv2d_input(&g.tensor, &w, x_dims, geometry)?))?;
+                to.add(b, || scaled(conv::conv2d_weight(&g.tensor, &x, w_dims, geometry)?))?;
+            }
+            Ok(())
         }))
     }
 

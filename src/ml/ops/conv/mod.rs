@@ -13,7 +13,7 @@ mod sweep;
 mod weight;
 mod winograd;
 
-use candle_core::Tensor;
+use candle_core::{Tensor, WithDType};
 
 use super::lanes::{self, lanes};
 use super::real::{Read, Real, dispatch, shape, tensor};
@@ -109,13 +109,38 @@ impl Sizes {
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) if channels differ or the kernel is larger than the padded image.
 pub fn conv2d(x: &Tensor, w: &Tensor, geometry: Geometry) -> Result<Tensor> {
+    conv2d_sum(&[(x, w, 1.0)], geometry)
+}
+
+/// Σ factor·`conv2d(x, w)` over terms `(x, w, factor)` of one shape, such as the derivatives of a convolution are: nothing of the single
+/// terms is written.
+///
+/// # Errors
+/// [`Error::Shape`](crate::ml::Error::Shape) for no term, or terms whose shapes differ, and as [`conv2d`].
+pub fn conv2d_sum(terms: &[(&Tensor, &Tensor, f64)], geometry: Geometry) -> Result<Tensor> {
     const NAME: &str = "conv2d";
+    let &[(x, w, _), ..] = terms else { return Err(shape(NAME, "at least one image and kernel", &[])) };
     let sizes = sizes(NAME, x, w, geometry)?;
+    if let Some((other, kernel, _)) = terms.iter().find(|term| term.0.dims() != x.dims() || term.1.dims() != w.dims()) {
+        return Err(shape(NAME, "terms of one shape", &[x, w, other, kernel]));
+    }
     dispatch!(NAME, x, T => {
-        let (x, w) = (Read::<T>::of(x, NAME)?, Read::<T>::of(w, NAME)?);
+        let mut locked = Vec::with_capacity(terms.len());
+        for &(x, w, factor) in terms {
+            locked.push((Read::<T>::of(x, NAME)?, Read::<T>::of(w, NAME)?, <T as WithDType>::from_f64(factor)));
+        }
+        let terms: Vec<Term<'_, T>> = locked.iter().map(|(x, w, factor)| Term { x, w, factor: *factor }).collect();
         let dims = [sizes.samples, sizes.out.0, sizes.out.1, sizes.outputs];
-        tensor(forward::<T>(&sizes, &x, &w), &dims)
+        tensor(forward::<T>(&sizes, &terms), &dims)
     })
+}
+
+/// One term of a sum of convolutions.
+#[derive(Clone, Copy)]
+struct Term<'a, T> {
+    x: &'a [T],
+    w: &'a [T],
+    factor: T,
 }
 
 /// The gradient of ⟨g, conv2d(x, w)⟩ with respect to x, whose shape is `x_dims`.
@@ -170,7 +195,8 @@ fn sizes_of_gradient(
 
 /// Output pixels of one image whose patches are read with the same weights, and where those lie.
 struct Phase<T> {
-    panels: Panels<T>,
+    /// The weights of each term.
+    panels: Vec<Panels<T>>,
     run: usize,
     sources: Vec<usize>,
     targets: Vec<usize>,
@@ -183,26 +209,28 @@ impl<T: Real> Phase<T> {
     }
 }
 
-fn forward<T: Real>(sizes: &Sizes, x: &[T], w: &[T]) -> Vec<T> {
+fn forward<T: Real>(sizes: &Sizes, terms: &[Term<'_, T>]) -> Vec<T> {
     if let Some(plan) = Plan::forward(sizes, lanes::<T>()) {
-        return plan.convolve(x, w);
+        return plan.convolve(terms);
     }
     let start = |k: usize| {
         let (position, c) = sizes.product(k);
         sizes.weight(0, c, position)
     };
-    let panels = Panels::of(w, (sizes.patch(), sizes.outputs, sizes.patch()), lanes::<T>(), start);
+    let matrix = (sizes.patch(), sizes.outputs, sizes.patch());
+    let panels = terms.iter().map(|term| Panels::of(term.w, term.factor, matrix, lanes::<T>(), start)).collect();
     let run = sizes.kernel.1 * sizes.inputs;
     let mut phase = Phase { panels, run, sources: Vec::new(), targets: Vec::new() };
     let (frame, (rows, columns), stride) = (sizes.frame(), sizes.out, sizes.geometry.stride);
     let pixels = (0..rows * columns).map(|p| (p / columns, p % columns, p));
     phase.place(pixels.map(|(y, x, p)| (frame.at(y * stride, x * stride), p * sizes.outputs)));
-    sweep(sizes, frame, &[phase], x, sizes.output())
+    let images: Vec<&[T]> = terms.iter().map(|term| term.x).collect();
+    sweep(sizes, frame, &[phase], &images, sizes.output())
 }
 
 fn to_input<T: Real>(sizes: &Sizes, g: &[T], w: &[T]) -> Vec<T> {
     if let Some(plan) = Plan::backward(sizes, lanes::<T>()) {
-        return plan.convolve_turned(g, w);
+        return plan.convolve_turned(Term { x: g, w, factor: T::one() });
     }
     let Geometry { stride, padding } = sizes.geometry;
     let ((kh, kw), (height, width)) = (sizes.kernel, sizes.image);
@@ -224,7 +252,7 @@ fn to_input<T: Real>(sizes: &Sizes, g: &[T], w: &[T]) -> Vec<T> {
             sizes.weight(o, 0, (a + stride * s, b + stride * t))
         };
         let matrix = (down * across * sizes.outputs, sizes.inputs, kh * kw);
-        let panels = Panels::of(w, matrix, lanes::<T>(), start);
+        let panels = vec![Panels::of(w, T::one(), matrix, lanes::<T>(), start)];
         let run = across * sizes.outputs;
         let mut phase = Phase { panels, run, sources: Vec::new(), targets: Vec::new() };
         let own = |size: usize, a: usize| (0..size).filter(move |y| (y + padding) % stride == a);
@@ -234,11 +262,11 @@ fn to_input<T: Real>(sizes: &Sizes, g: &[T], w: &[T]) -> Vec<T> {
         phase.place(pixels.map(|(y, x)| (source(y, x), (y * width + x) * sizes.inputs)));
         phases.push(phase);
     }
-    sweep(sizes, frame, &phases, g, sizes.input())
+    sweep(sizes, frame, &phases, &[g], sizes.input())
 }
 
-/// All phases over all images, a few images at a time; `output` is the length of one result.
-fn sweep<T: Real>(sizes: &Sizes, frame: Frame, phases: &[Phase<T>], from: &[T], output: usize) -> Vec<T> {
+/// All phases over the images of all terms, a few images at a time; `output` is the length of one result.
+fn sweep<T: Real>(sizes: &Sizes, frame: Frame, phases: &[Phase<T>], from: &[&[T]], output: usize) -> Vec<T> {
     let pixels: usize = phases.iter().map(|phase| phase.targets.len()).sum();
     let images = (FRAMED / frame.len().max(1)).max(PIXELS.div_ceil(pixels.max(1))).clamp(1, sizes.samples.max(1));
     let tables: Vec<(Vec<usize>, Vec<usize>)> = phases
@@ -254,25 +282,28 @@ fn sweep<T: Real>(sizes: &Sizes, frame: Frame, phases: &[Phase<T>], from: &[T], 
     let buffer = || if frame.is_bare() { Vec::new() } else { vec![T::zero(); images * frame.len()] };
     tiles::make_with(sizes.samples * output, images * output.max(1), sizes.flops(), buffer, |framed, index, tile| {
         let count = tile.len() / output;
-        let mut source = &from[index * images * input..][..count * input];
-        if !frame.is_bare() {
-            frame.fill(source, framed);
-            source = framed;
-        }
-        for (phase, (sources, targets)) in phases.iter().zip(&tables) {
-            let places = count * phase.targets.len();
-            for (first, panel) in phase.panels.iter() {
-                lanes::run(Sweep {
-                    source,
-                    sources: &sources[..places],
-                    targets: &targets[..places],
-                    pitch: frame.pitch(),
-                    run: phase.run,
-                    panel,
-                    first,
-                    outputs: phase.panels.outputs,
-                    out: tile,
-                });
+        for (term, from) in from.iter().enumerate() {
+            let mut source = &from[index * images * input..][..count * input];
+            if !frame.is_bare() {
+                frame.fill(source, framed);
+                source = framed;
+            }
+            for (phase, (sources, targets)) in phases.iter().zip(&tables) {
+                let (places, panels) = (count * phase.targets.len(), &phase.panels[term]);
+                for (first, panel) in panels.iter() {
+                    lanes::run(Sweep {
+                        source,
+                        sources: &sources[..places],
+                        targets: &targets[..places],
+                        pitch: frame.pitch(),
+                        run: phase.run,
+                        panel,
+                        first,
+                        outputs: panels.outputs,
+                        add: term > 0,
+                        out: tile,
+                    });
+                }
             }
         }
     })

@@ -1,7 +1,8 @@
 //! The kernel of convolutions that keep one result a pixel: a small block of output pixels times a panel of output channels stays in
 //! registers while all products are added to it. Patches are never copied: with channels last, a patch is a few runs of memory.
 
-use super::super::lanes::{Lanes, Simd, WithSimd, elements, lanes_of, vectors, vectors_mut};
+use super::super::lanes::{Lanes, Simd, WithSimd, elements, elements_mut, lanes_of, vectors, vectors_mut};
+use super::super::real::Real;
 use super::super::tiles;
 
 /// Operations that one element of the weights is worth when it is packed.
@@ -24,11 +25,12 @@ pub(super) fn cuts(outputs: usize, lanes: usize) -> impl Iterator<Item = (usize,
     (0..outputs).step_by(2 * lanes).map(move |first| (first, if outputs - first > lanes { 2 * lanes } else { lanes }))
 }
 
-impl<T: Lanes> Panels<T> {
+impl<T: Real> Panels<T> {
     /// Panels of the matrix of `depth` products by `outputs` channels whose element for product `k` and channel `o` is
-    /// `w[start(k) + o·stride]`.
+    /// `factor·w[start(k) + o·stride]`.
     pub(super) fn of(
         w: &[T],
+        factor: T,
         (depth, outputs, stride): (usize, usize, usize),
         lanes: usize,
         start: impl Fn(usize) -> usize + Sync,
@@ -40,7 +42,7 @@ impl<T: Lanes> Panels<T> {
             for (k, values) in values.chunks_exact_mut(width).enumerate() {
                 let from = &w[start(k) + first * stride..];
                 for (to, &from) in values.iter_mut().zip(from.iter().step_by(stride)).take(outputs - first) {
-                    *to = from;
+                    *to = factor * from;
                 }
             }
         });
@@ -76,6 +78,8 @@ pub(super) struct Sweep<'a, T> {
     pub(super) first: usize,
     /// Output channels of all panels.
     pub(super) outputs: usize,
+    /// Whether `out` is added to.
+    pub(super) add: bool,
     /// What is written.
     pub(super) out: &'a mut [T],
 }
@@ -102,6 +106,12 @@ impl<T: Lanes> Sweep<'_, T> {
         let width = V * lanes_of::<S, T>();
         for (sources, targets) in self.sources.chunks(R).zip(self.targets.chunks(R)) {
             let mut sums = [[T::splat(simd, T::default()); V]; R];
+            if self.add {
+                for (sums, &target) in sums.iter_mut().zip(targets) {
+                    let from = &self.out[target + channels.start..target + channels.end];
+                    elements_mut::<S, T>(sums)[..from.len()].copy_from_slice(from);
+                }
+            }
             for (segment, panel) in panel.chunks_exact(self.run).enumerate() {
                 // Where fewer than R pixels are left, the last is computed again.
                 let mut rows = [&self.source[..0]; R];

@@ -7,8 +7,8 @@ use candle_core::Tensor;
 
 use super::super::channels::{OverRows, rounded, sums, tile};
 use super::super::lanes::{self, Simd, WithSimd};
-use super::super::tiles;
-use super::{Constants, Moments, Read, Real, Then, check, dispatch, in_dtype, shape, shares, sizes};
+use super::super::tiles::{self, Room};
+use super::{Constants, Moments, Read, Real, Then, check, dispatch, in_dtype, in_f64, shape, shares, sizes};
 use crate::ml::Result;
 use crate::ml::ops::real::tensor;
 
@@ -17,6 +17,7 @@ use crate::ml::ops::real::tensor;
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless `w` and `b` have one value a channel; [`Error::Setting`](crate::ml::Error::Setting)
 /// for one value a channel.
+#[expect(unsafe_code, reason = "memory is written once")]
 pub fn batch_norm(x: &Tensor, w: &Tensor, b: &Tensor, then: Then) -> Result<(Tensor, Arc<Moments>)> {
     const NAME: &str = "batch_norm";
     check(x)?;
@@ -27,9 +28,9 @@ pub fn batch_norm(x: &Tensor, w: &Tensor, b: &Tensor, then: Then) -> Result<(Ten
         let moments = moments_of(values, sizes);
         let by = &Constants::of(&moments, &w, &b, then);
         let length = tile(channels);
-        let out = tiles::make(values.len(), length, 4 * values.len(), |index, out| {
-            lanes::run(Normalise { by, x: &values[index * length..], out });
-        });
+        let fill = |index: usize, out: Room<'_, T>| lanes::run(Normalise { by, x: &values[index * length..], out });
+        // SAFETY: tiles are whole rows, and from the tile's start on the batch has a row for each of them.
+        let out = unsafe { tiles::make_raw(values.len(), length, 4 * values.len(), fill) };
         Ok((tensor(out, x.dims())?, Arc::new(moments)))
     })
 }
@@ -37,7 +38,7 @@ pub fn batch_norm(x: &Tensor, w: &Tensor, b: &Tensor, then: Then) -> Result<(Ten
 struct Normalise<'a, T> {
     by: &'a Constants<T>,
     x: &'a [T],
-    out: &'a mut [T],
+    out: Room<'a, T>,
 }
 
 impl<T: Real> WithSimd for Normalise<'_, T> {
@@ -51,7 +52,7 @@ impl<T: Real> WithSimd for Normalise<'_, T> {
         for (out, x) in self.out.chunks_exact_mut(channels).zip(self.x.chunks_exact(channels)) {
             for c in 0..channels {
                 let y = (x[c] - mean[c]) * scale[c] + bias[c];
-                out[c] = if relu && y <= T::zero() { T::zero() } else { y };
+                out[c].write(if relu & (y <= T::zero()) { T::zero() } else { y });
             }
         }
     }
@@ -61,6 +62,7 @@ impl<T: Real> WithSimd for Normalise<'_, T> {
 ///
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless `g` has the shape of `x`.
+#[expect(unsafe_code, reason = "memory is written once")]
 pub fn batch_norm_adjoint(
     g: &Tensor,
     x: &Tensor,
@@ -84,10 +86,12 @@ pub fn batch_norm_adjoint(
         let pull: Vec<f64> = (0..channels).map(|c| weight[c] * moments.slope(c) / count as f64).collect();
         let (shift, pull) = (&in_dtype(&shift)[..], &in_dtype(&pull)[..]);
         let length = tile(channels);
-        let out = tiles::make(values.len(), length, 6 * values.len(), |index, out| {
+        let fill = |index: usize, out: Room<'_, T>| {
             let at = index * length;
             lanes::run(Adjoint { by, g: &grads[at..], x: &values[at..], shift, pull, out });
-        });
+        };
+        // SAFETY: tiles are whole rows, and from the tile's start on batch and gradient have a row for each of them.
+        let out = unsafe { tiles::make_raw(values.len(), length, 6 * values.len(), fill) };
         Ok([tensor(out, x.dims())?, rounded::<T>(&weight)?, rounded::<T>(&bias)?])
     })
 }
@@ -106,7 +110,18 @@ impl<T: Real> OverRows<2> for Pull<'_, T> {
         let range = rows.start * channels..rows.end * channels;
         let (bias, pull, mean) = (&mut bias[..channels], &mut pull[..channels], &self.mean[..channels]);
         let gate = self.by.gate(channels);
-        for (g, x) in self.g[range.clone()].chunks_exact(channels).zip(self.x[range].chunks_exact(channels)) {
+        let (g, x) = (&self.g[range.clone()], &self.x[range]);
+        let (mut pairs, mut others) = (g.chunks_exact(2 * channels), x.chunks_exact(2 * channels));
+        for (g, x) in (&mut pairs).zip(&mut others) {
+            let ((g, h), (x, y)) = (g.split_at(channels), x.split_at(channels));
+            let (g, h, x, y) = (&g[..channels], &h[..channels], &x[..channels], &y[..channels]);
+            for c in 0..channels {
+                let (g, h) = (gate.pass(c, x[c], g[c]).to_f64(), gate.pass(c, y[c], h[c]).to_f64());
+                bias[c] += g + h;
+                pull[c] += g * (x[c].to_f64() - mean[c]) + h * (y[c].to_f64() - mean[c]);
+            }
+        }
+        for (g, x) in pairs.remainder().chunks_exact(channels).zip(others.remainder().chunks_exact(channels)) {
             for c in 0..channels {
                 let g = gate.pass(c, x[c], g[c]).to_f64();
                 bias[c] += g;
@@ -122,7 +137,7 @@ struct Adjoint<'a, T> {
     x: &'a [T],
     shift: &'a [T],
     pull: &'a [T],
-    out: &'a mut [T],
+    out: Room<'a, T>,
 }
 
 impl<T: Real> WithSimd for Adjoint<'_, T> {
@@ -138,7 +153,7 @@ impl<T: Real> WithSimd for Adjoint<'_, T> {
         for (out, (g, x)) in self.out.chunks_exact_mut(channels).zip(from) {
             for c in 0..channels {
                 let g = gate.pass(c, x[c], g[c]);
-                out[c] = scale[c] * (g - shift[c] - (x[c] - mean[c]) * pull[c]);
+                out[c].write(scale[c] * (g - shift[c] - (x[c] - mean[c]) * pull[c]));
             }
         }
     }
@@ -161,27 +176,42 @@ pub(super) fn moments_of<T: Real>(values: &[T], sizes: [usize; 2]) -> Moments {
     Moments { mean, variance, count }
 }
 
-/// The mean of some rows, and Σ (x − mean)².
+/// The mean of some rows, and Σ (x − mean)²: in one pass over x less its first row, which is near enough to the mean for no digit of the
+/// difference of sums to be lost in f64 (Chan, Golub and `LeVeque` 1983).
 struct Spread<'a, T>(&'a [T]);
+
+/// Rows that are added up before their sum is added to the rest.
+const TOGETHER: usize = 4;
 
 impl<T: Real> OverRows<2> for Spread<'_, T> {
     #[inline(always)]
     fn add(&self, rows: Range<usize>, channels: usize, [mean, squares]: &mut [Vec<f64>; 2]) {
         let values = &self.0[rows.start * channels..rows.end * channels];
         let (mean, squares) = (&mut mean[..channels], &mut squares[..channels]);
-        for row in values.chunks_exact(channels) {
-            for c in 0..channels {
-                mean[c] += row[c].to_f64();
+        let near = in_f64(&values[..channels]);
+        let near = &near[..channels];
+        let mut groups = values.chunks_exact(TOGETHER * channels);
+        for group in &mut groups {
+            let (a, b) = group.split_at(2 * channels);
+            let ((a, b), (c, d)) = (a.split_at(channels), b.split_at(channels));
+            let (a, b, c, d) = (&a[..channels], &b[..channels], &c[..channels], &d[..channels]);
+            for k in 0..channels {
+                let [a, b, c, d] = [a[k], b[k], c[k], d[k]].map(|x| x.to_f64() - near[k]);
+                mean[k] += (a + b) + (c + d);
+                squares[k] += (a * a + b * b) + (c * c + d * d);
             }
         }
-        for mean in &mut *mean {
-            *mean /= rows.len() as f64;
-        }
-        for row in values.chunks_exact(channels) {
-            for c in 0..channels {
-                let distance = row[c].to_f64() - mean[c];
-                squares[c] += distance * distance;
+        for row in groups.remainder().chunks_exact(channels) {
+            for k in 0..channels {
+                let distance = row[k].to_f64() - near[k];
+                mean[k] += distance;
+                squares[k] += distance * distance;
             }
+        }
+        let share = 1.0 / rows.len() as f64;
+        for k in 0..channels {
+            squares[k] -= mean[k] * mean[k] * share;
+            mean[k] = near[k] + mean[k] * share;
         }
     }
 }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::super::super::lanes::{self, Simd, WithSimd};
+use super::super::Term;
 use super::super::sweep::Sweep;
 use super::kernels::{Carry, Facing, Weight};
 use super::tiles::{Back, Carried, Over, pitch};
@@ -16,45 +17,59 @@ const BLOCK: usize = 24;
 const FEW: usize = 24;
 
 impl Plan {
-    /// The convolution of `x` with the weight `w`.
-    pub(in super::super) fn convolve<T: Real>(&self, x: &[T], w: &[T]) -> Vec<T> {
-        self.with_weight(x, w, Facing::Forward)
+    /// The sum of the terms' convolutions.
+    pub(in super::super) fn convolve<T: Real>(&self, terms: &[Term<'_, T>]) -> Vec<T> {
+        self.facing(terms, Facing::Forward)
     }
 
-    /// The convolution of `x` with the weight `w` turned round.
-    pub(in super::super) fn convolve_turned<T: Real>(&self, x: &[T], w: &[T]) -> Vec<T> {
-        self.with_weight(x, w, Facing::Turned)
+    /// The convolution with the weight turned round.
+    pub(in super::super) fn convolve_turned<T: Real>(&self, term: Term<'_, T>) -> Vec<T> {
+        self.facing(&[term], Facing::Turned)
     }
 
-    fn with_weight<T: Real>(&self, x: &[T], w: &[T], facing: Facing) -> Vec<T> {
-        let weight = Weight { values: w, facing, inputs: self.inputs, outputs: self.outputs };
-        if self.by_panels::<T>() { self.panel_by_panel(x, weight) } else { self.block_by_block(x, weight) }
+    fn facing<T: Real>(&self, terms: &[Term<'_, T>], facing: Facing) -> Vec<T> {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        let weights: Vec<Weight<'_, T>> =
+            terms.iter().map(|term| Weight { values: term.w, factor: term.factor, facing, inputs, outputs }).collect();
+        let images: Vec<&[T]> = terms.iter().map(|term| term.x).collect();
+        if self.by_panels::<T>() {
+            self.panel_by_panel(&images, &weights)
+        } else {
+            self.block_by_block(&images, &weights)
+        }
     }
 
     /// Each thread takes some images all the way, a block of tiles at a time, with all kernels.
-    fn block_by_block<T: Real>(&self, x: &[T], weight: Weight<'_, T>) -> Vec<T> {
-        let panel = |cut: (usize, usize)| Kernels::of(weight, cut);
-        let kernels: Vec<Kernels<T>> = self.cuts::<T>().into_par_iter().map(panel).collect();
+    fn block_by_block<T: Real>(&self, x: &[&[T]], weights: &[Weight<'_, T>]) -> Vec<T> {
+        let cuts = self.cuts::<T>();
+        let kernels: Vec<Vec<Kernels<T>>> =
+            weights.iter().map(|&weight| cuts.par_iter().map(|&cut| Kernels::of(weight, cut)).collect()).collect();
         let images = (2 * BLOCK).div_ceil(self.count()).clamp(1, self.samples.max(1));
-        let buffers = || Buffers::new(self, images);
+        let buffers = || Buffers::new(self, images, x.len());
         let count = self.samples * self.output();
         work::make_with(count, images * self.output(), self.flops(), buffers, |buffers, index, out| {
             let count = out.len() / self.output();
-            let x = &x[index * images * self.input()..][..count * self.input()];
-            lanes::run(Blocks { plan: self, x, kernels: &kernels, buffers, out });
+            for (framed, x) in buffers.framed.iter_mut().zip(x) {
+                self.frame().fill(&x[index * images * self.input()..][..count * self.input()], framed);
+            }
+            lanes::run(Blocks { plan: self, tiles: count * self.count(), kernels: &kernels, buffers, out });
         })
     }
 
     /// Images are carried over, a group at a time; then each thread takes some panels of output channels all the way.
-    fn panel_by_panel<T: Real>(&self, x: &[T], weight: Weight<'_, T>) -> Vec<T> {
+    fn panel_by_panel<T: Real>(&self, x: &[&[T]], weights: &[Weight<'_, T>]) -> Vec<T> {
         let (cuts, pixels) = (self.cuts::<T>(), self.out.0 * self.out.1);
         let mut out = vec![T::zero(); self.samples * self.output()];
-        let group = self.group::<T>(self.inputs);
-        for (x, out) in x.chunks(group * self.input()).zip(out.chunks_mut(group * self.output())) {
+        let group = self.group::<T>(self.inputs * x.len());
+        for (index, out) in out.chunks_mut(group * self.output()).enumerate() {
             let share = FEW.div_ceil(self.count());
-            let carried: Vec<Carried<T>> =
-                x.par_chunks(share * self.input()).map(|images| Carried::inputs(self, images)).collect();
-            let panel = |&cut: &(usize, usize)| self.panel(&carried, &Kernels::of(weight, cut));
+            let range = index * group * self.input()..self.samples.min((index + 1) * group) * self.input();
+            let carry = |x: &&[T]| {
+                let images = x[range.clone()].par_chunks(share * self.input());
+                images.map(|images| Carried::inputs(self, images)).collect()
+            };
+            let carried: Vec<Vec<Carried<T>>> = x.iter().map(carry).collect();
+            let panel = |&cut: &(usize, usize)| self.panel(&carried, weights, cut);
             let panels: Vec<Vec<T>> = cuts.par_iter().map(panel).collect();
             out.par_chunks_mut(self.output()).enumerate().for_each(|(image, out)| {
                 for (panel, &(first, width)) in panels.iter().zip(&cuts) {
@@ -69,27 +84,31 @@ impl Plan {
     }
 
     /// One panel of the outputs of all carried images: `[images, H, W, width]`.
-    fn panel<T: Real>(&self, carried: &[Carried<T>], kernels: &Kernels<T>) -> Vec<T> {
-        let (width, places) = (kernels.cut.1, carried.iter().map(|group| group.places).sum::<usize>());
+    fn panel<T: Real>(&self, terms: &[Vec<Carried<T>>], weights: &[Weight<'_, T>], cut: (usize, usize)) -> Vec<T> {
+        let width = cut.1;
+        let places = terms[0].iter().map(|group| group.places).sum::<usize>();
         let mut products = vec![T::zero(); POINTS * places * width];
-        for (point, products) in products.chunks_exact_mut(places * width).enumerate() {
-            let mut rest = products;
-            for group in carried {
-                let (out, others) = rest.split_at_mut(group.places * width);
-                rest = others;
-                let (sources, targets) = starts(group.places, (pitch(self.inputs), width));
-                let panel = kernels.at(point, self.inputs);
-                lanes::run(Sweep {
-                    source: group.at(point),
-                    sources: &sources,
-                    targets: &targets,
-                    pitch: 0,
-                    run: self.inputs,
-                    panel,
-                    first: 0,
-                    outputs: width,
-                    out,
-                });
+        for (term, (carried, &weight)) in terms.iter().zip(weights).enumerate() {
+            let kernels = Kernels::of(weight, cut);
+            for (point, products) in products.chunks_exact_mut(places * width).enumerate() {
+                let mut rest = products;
+                for group in carried {
+                    let (out, others) = rest.split_at_mut(group.places * width);
+                    rest = others;
+                    let (sources, targets) = starts(group.places, (pitch(self.inputs), width));
+                    lanes::run(Sweep {
+                        source: group.at(point),
+                        sources: &sources,
+                        targets: &targets,
+                        pitch: 0,
+                        run: self.inputs,
+                        panel: kernels.at(point, self.inputs),
+                        first: 0,
+                        outputs: width,
+                        add: term > 0,
+                        out,
+                    });
+                }
             }
         }
         let images = places / self.count();
@@ -127,16 +146,17 @@ impl<T: Real> Kernels<T> {
 
 /// What one thread keeps between blocks.
 struct Buffers<T> {
-    framed: Vec<T>,
+    /// The images of each term.
+    framed: Vec<Vec<T>>,
     carried: Carried<T>,
     products: Vec<T>,
     starts: (Vec<usize>, Vec<usize>),
 }
 
 impl<T: Real> Buffers<T> {
-    fn new(plan: &Plan, images: usize) -> Self {
+    fn new(plan: &Plan, images: usize, terms: usize) -> Self {
         Self {
-            framed: vec![T::zero(); images * plan.frame().len()],
+            framed: vec![vec![T::zero(); images * plan.frame().len()]; terms],
             carried: Carried::room(BLOCK, plan.inputs),
             products: vec![T::zero(); POINTS * BLOCK * plan.outputs],
             starts: starts(BLOCK, (pitch(plan.inputs), plan.outputs)),
@@ -144,11 +164,13 @@ impl<T: Real> Buffers<T> {
     }
 }
 
-/// The convolution of some images, a block of tiles at a time.
+/// The convolution of some framed images, a block of tiles at a time.
 struct Blocks<'a, T> {
     plan: &'a Plan,
-    x: &'a [T],
-    kernels: &'a [Kernels<T>],
+    /// Tiles of all these images.
+    tiles: usize,
+    /// The kernels of each term.
+    kernels: &'a [Vec<Kernels<T>>],
     buffers: &'a mut Buffers<T>,
     out: &'a mut [T],
 }
@@ -158,23 +180,33 @@ impl<T: Real> WithSimd for Blocks<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { plan, x, kernels, buffers, out } = self;
-        plan.frame().fill(x, &mut buffers.framed);
-        let all = x.len() / plan.input() * plan.count();
+        let Self { plan, tiles: all, kernels, buffers, out } = self;
         let (c, o) = (plan.inputs, plan.outputs);
         for first in (0..all).step_by(BLOCK) {
             let tiles = first..all.min(first + BLOCK);
             let n = tiles.len();
-            Over { plan, images: &buffers.framed, tiles: tiles.clone(), to: &mut buffers.carried, of_inputs: true }
-                .with_simd(simd);
-            for point in 0..POINTS {
-                let source = buffers.carried.at(point);
-                let products = &mut buffers.products[point * BLOCK * o..][..n * o];
-                let (sources, targets) = (&buffers.starts.0[..n], &buffers.starts.1[..n]);
-                for kernels in kernels {
-                    let (panel, first, out) = (kernels.at(point, c), kernels.cut.0, &mut *products);
-                    let sweep = Sweep { source, sources, targets, pitch: 0, run: c, panel, first, outputs: o, out };
-                    sweep.with_simd(simd);
+            for (term, kernels) in kernels.iter().enumerate() {
+                let (images, to) = (&buffers.framed[term][..], &mut buffers.carried);
+                Over { plan, images, tiles: tiles.clone(), to, of_inputs: true }.with_simd(simd);
+                for point in 0..POINTS {
+                    let source = buffers.carried.at(point);
+                    let products = &mut buffers.products[point * BLOCK * o..][..n * o];
+                    let (sources, targets) = (&buffers.starts.0[..n], &buffers.starts.1[..n]);
+                    for kernels in kernels {
+                        Sweep {
+                            source,
+                            sources,
+                            targets,
+                            pitch: 0,
+                            run: c,
+                            panel: kernels.at(point, c),
+                            first: kernels.cut.0,
+                            outputs: o,
+                            add: term > 0,
+                            out: &mut *products,
+                        }
+                        .with_simd(simd);
+                    }
                 }
             }
             Back { plan, products: &buffers.products, places: BLOCK, tiles, width: o, out: &mut *out }.with_simd(simd);

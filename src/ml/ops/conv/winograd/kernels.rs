@@ -24,6 +24,8 @@ pub(super) enum Facing {
 #[derive(Clone, Copy)]
 pub(super) struct Weight<'a, T> {
     pub(super) values: &'a [T],
+    /// What it is multiplied with.
+    pub(super) factor: T,
     pub(super) facing: Facing,
     /// Channels of the convolution's input and output.
     pub(super) inputs: usize,
@@ -68,8 +70,8 @@ impl<T: Real> WithSimd for Carry<'_, T> {
                         let from = &weight.values[weight.start(first + register + lane, start + c)..][..9];
                         for tap in 0..9 {
                             taps[tap][lane] = match weight.facing {
-                                Facing::Forward => from[tap],
-                                Facing::Turned => from[8 - tap],
+                                Facing::Forward => weight.factor * from[tap],
+                                Facing::Turned => weight.factor * from[8 - tap],
                             };
                         }
                     }
