@@ -50,32 +50,34 @@ impl Jet {
         self.bilinear(weight, |x, w| x.matmul(w, (false, true)))?.add_channels(bias)
     }
 
-    /// The convolution of images `[S, H, W, C]` with a kernel `[O, C, h, w]`.
+    /// The convolution of images `[S, H, W, C]` with a kernel `[O, C, h, w]`, and `plus` added to it, if there is one.
     ///
     /// # Errors
-    /// Channels that differ, or a kernel larger than the padded image.
-    pub fn conv2d(&self, weight: &Self, geometry: Geometry) -> Result<Self> {
+    /// Channels that differ, a kernel larger than the padded image, or a `plus` of another shape than the result's.
+    pub fn conv2d(&self, weight: &Self, geometry: Geometry, plus: Option<&Self>) -> Result<Self> {
         let (x, w) = (self, weight);
-        let order = x.order.max(w.order);
-        let sum = |terms: &[(Option<&Var>, Option<&Var>, f64)]| {
+        let order = plus.map_or(Order::Zero, Self::order).max(x.order).max(w.order);
+        let sum = |terms: &[(Option<&Var>, Option<&Var>, f64)], plus: Option<&Var>| {
             let terms: Vec<_> = terms.iter().filter_map(|&(x, w, factor)| Some((x?, w?, factor))).collect();
-            if terms.is_empty() { Ok(None) } else { Var::conv2d_sum(&terms, geometry).map(Some) }
+            if terms.is_empty() { Ok(plus.cloned()) } else { Var::conv2d_sum(&terms, plus, geometry).map(Some) }
         };
-        let tangents = (0..x.tangents.len().max(w.tangents.len()))
+        let directions = plus.map_or(0, |plus| plus.tangents.len()).max(x.tangents.len()).max(w.tangents.len());
+        let tangents = (0..directions)
             .map(|v| {
-                let first = sum(&[(x.first(v), Some(&w.value), 1.0), (Some(&x.value), w.first(v), 1.0)])?;
+                let terms = [(x.first(v), Some(&w.value), 1.0), (Some(&x.value), w.first(v), 1.0)];
+                let first = sum(&terms, plus.and_then(|plus| plus.first(v)))?;
                 let second = match order {
-                    Order::Two => sum(&[
-                        (x.second(v), Some(&w.value), 1.0),
-                        (x.first(v), w.first(v), 2.0),
-                        (Some(&x.value), w.second(v), 1.0),
-                    ])?,
+                    Order::Two => {
+                        let (bent, both) = ((x.second(v), Some(&w.value), 1.0), (x.first(v), w.first(v), 2.0));
+                        sum(&[bent, both, (Some(&x.value), w.second(v), 1.0)], plus.and_then(|plus| plus.second(v)))?
+                    }
                     Order::Zero | Order::One => None,
                 };
                 Ok(Tangent { first, second })
             })
             .collect::<Result<_>>()?;
-        Ok(Self { value: x.value.conv2d(&w.value, geometry)?, tangents, order })
+        let value = Var::conv2d_sum(&[(&x.value, &w.value, 1.0)], plus.map(Self::value), geometry)?;
+        Ok(Self { value, tangents, order })
     }
 
     /// The network's nonlinearity, element by element.

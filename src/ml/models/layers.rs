@@ -120,7 +120,12 @@ pub(super) struct Conv {
 
 impl Conv {
     pub(super) fn forward(&self, params: &[Jet], x: &Jet) -> Result<Jet> {
-        let y = x.conv2d(&params[self.weight], self.geometry)?;
+        self.forward_onto(params, x, None)
+    }
+
+    /// The convolution, added to `plus`.
+    pub(super) fn forward_onto(&self, params: &[Jet], x: &Jet, plus: Option<&Jet>) -> Result<Jet> {
+        let y = x.conv2d(&params[self.weight], self.geometry, plus)?;
         match self.bias {
             Some(bias) => y.add_channels(&params[bias]),
             None => Ok(y),

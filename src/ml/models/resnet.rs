@@ -36,8 +36,7 @@ impl Block {
         };
         y = self.convs[0].forward(params, &y)?;
         y = self.norms[1].forward(params, &y, norm, Some(activation))?;
-        y = self.convs[1].forward(params, &y)?;
-        y.add_scaled(&around, 1.0)
+        self.convs[1].forward_onto(params, &y, Some(&around))
     }
 }
 

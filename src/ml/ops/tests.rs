@@ -147,14 +147,19 @@ fn a_sum_of_convolutions_is_the_sum_of_its_terms() {
         let kernel = [outputs, dims[3], 3, 3];
         let (x, y) = (tensor(&dims, 0.1), tensor(&dims, 0.9));
         let (v, w) = (tensor(&kernel, 0.4), tensor(&kernel, 0.7));
-        let found = conv2d_sum(&[(&x, &v, 1.0), (&y, &w, 2.0), (&y, &v, -0.5)], geometry).unwrap();
+        let plain = conv2d_sum(&[(&x, &v, 1.0), (&y, &w, 2.0), (&y, &v, -0.5)], None, geometry).unwrap();
         let single = |x, w| list(&conv2d(x, w, geometry).unwrap());
         let (a, b, c) = (single(&x, &v), single(&y, &w), single(&y, &v));
         let expected: Vec<f64> = (0..a.len()).map(|i| a[i] + 2.0 * b[i] - 0.5 * c[i]).collect();
+        assert_close(&list(&plain), &expected, 1e-11);
+        let plus = tensor(plain.dims(), 0.3);
+        let found = conv2d_sum(&[(&y, &v, 1.0)], Some(&plus), geometry).unwrap();
+        let expected: Vec<f64> = list(&plus).iter().zip(&c).map(|(plus, c)| plus + c).collect();
         assert_close(&list(&found), &expected, 1e-11);
-        assert!(conv2d_sum(&[(&x, &v, 1.0), (&y, &found, 1.0)], geometry).is_err());
+        assert!(conv2d_sum(&[(&y, &v, 1.0)], Some(&v), geometry).is_err());
+        assert!(conv2d_sum(&[(&x, &v, 1.0), (&y, &found, 1.0)], None, geometry).is_err());
     }
-    assert!(conv2d_sum(&[], Geometry { stride: 1, padding: 1 }).is_err());
+    assert!(conv2d_sum(&[], None, Geometry { stride: 1, padding: 1 }).is_err());
 }
 
 /// Each result is off by a few units in the last place of the sum of its products' magnitudes, and some ten times that where Winograd's

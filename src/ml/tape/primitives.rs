@@ -164,17 +164,18 @@ impl Var {
     /// # Errors
     /// Channels that differ, or a kernel larger than the padded image.
     pub fn conv2d(&self, weight: &Self, geometry: Geometry) -> Result<Self> {
-        Self::conv2d_sum(&[(self, weight, 1.0)], geometry)
+        Self::conv2d_sum(&[(self, weight, 1.0)], None, geometry)
     }
 
-    /// Σ factor·`x.conv2d(weight)` over terms `(x, weight, factor)` of one shape.
+    /// Σ factor·`x.conv2d(weight)` over terms `(x, weight, factor)` of one shape, and `plus`.
     ///
     /// # Errors
-    /// No term, terms whose shapes differ, and as [`conv2d`](Self::conv2d).
-    pub fn conv2d_sum(terms: &[(&Self, &Self, f64)], geometry: Geometry) -> Result<Self> {
+    /// No term, terms whose shapes differ, a `plus` of another shape, and as [`conv2d`](Self::conv2d).
+    pub fn conv2d_sum(terms: &[(&Self, &Self, f64)], plus: Option<&Self>, geometry: Geometry) -> Result<Self> {
         let tensors: Vec<_> = terms.iter().map(|(x, w, factor)| (&x.value, &w.value, *factor)).collect();
-        let value = conv::conv2d_sum(&tensors, geometry)?;
-        let operands: Vec<&Self> = terms.iter().flat_map(|(x, w, _)| [*x, *w]).collect();
+        let value = conv::conv2d_sum(&tensors, plus.map(Self::value), geometry)?;
+        let operands: Vec<&Self> = terms.iter().flat_map(|(x, w, _)| [*x, *w]).chain(plus).collect();
+        let addend = plus.and_then(Self::index);
         let kept = |var: &Self| (var.value.clone(), var.index());
         let terms: Vec<_> = terms.iter().map(|(x, w, factor)| (kept(x), kept(w), *factor)).collect();
         Ok(Self::record(&operands, value, move |g, to| {
@@ -187,7 +188,7 @@ impl Var {
                 to.add(a, || scaled(conv::conv2d_input(&g.tensor, &w, x_dims, geometry)?))?;
                 to.add(b, || scaled(conv::conv2d_weight(&g.tensor, &x, w_dims, geometry)?))?;
             }
-            Ok(())
+            to.pass(addend, g)
         }))
     }
 

@@ -109,20 +109,24 @@ impl Sizes {
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) if channels differ or the kernel is larger than the padded image.
 pub fn conv2d(x: &Tensor, w: &Tensor, geometry: Geometry) -> Result<Tensor> {
-    conv2d_sum(&[(x, w, 1.0)], geometry)
+    conv2d_sum(&[(x, w, 1.0)], None, geometry)
 }
 
-/// Σ factor·`conv2d(x, w)` over terms `(x, w, factor)` of one shape, such as the derivatives of a convolution are: nothing of the single
-/// terms is written.
+/// Σ factor·`conv2d(x, w)` over terms `(x, w, factor)` of one shape, such as the derivatives of a convolution are, and `plus`, of the shape
+/// of the result, if there is one: nothing of the single terms is written.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) for no term, or terms whose shapes differ, and as [`conv2d`].
-pub fn conv2d_sum(terms: &[(&Tensor, &Tensor, f64)], geometry: Geometry) -> Result<Tensor> {
+/// [`Error::Shape`](crate::ml::Error::Shape) for no term, terms whose shapes differ, a `plus` of another shape, and as [`conv2d`].
+pub fn conv2d_sum(terms: &[(&Tensor, &Tensor, f64)], plus: Option<&Tensor>, geometry: Geometry) -> Result<Tensor> {
     const NAME: &str = "conv2d";
     let &[(x, w, _), ..] = terms else { return Err(shape(NAME, "at least one image and kernel", &[])) };
     let sizes = sizes(NAME, x, w, geometry)?;
     if let Some((other, kernel, _)) = terms.iter().find(|term| term.0.dims() != x.dims() || term.1.dims() != w.dims()) {
         return Err(shape(NAME, "terms of one shape", &[x, w, other, kernel]));
+    }
+    let dims = [sizes.samples, sizes.out.0, sizes.out.1, sizes.outputs];
+    if let Some(plus) = plus.filter(|plus| plus.dims() != dims) {
+        return Err(shape(NAME, format!("an addend of the result's shape, {dims:?}"), &[plus]));
     }
     dispatch!(NAME, x, T => {
         let mut locked = Vec::with_capacity(terms.len());
@@ -130,8 +134,8 @@ pub fn conv2d_sum(terms: &[(&Tensor, &Tensor, f64)], geometry: Geometry) -> Resu
             locked.push((Read::<T>::of(x, NAME)?, Read::<T>::of(w, NAME)?, <T as WithDType>::from_f64(factor)));
         }
         let terms: Vec<Term<'_, T>> = locked.iter().map(|(x, w, factor)| Term { x, w, factor: *factor }).collect();
-        let dims = [sizes.samples, sizes.out.0, sizes.out.1, sizes.outputs];
-        tensor(forward::<T>(&sizes, &terms), &dims)
+        let plus = plus.map(|plus| Read::<T>::of(plus, NAME)).transpose()?;
+        tensor(forward::<T>(&sizes, &terms, plus.as_deref()), &dims)
     })
 }
 
@@ -209,9 +213,9 @@ impl<T: Real> Phase<T> {
     }
 }
 
-fn forward<T: Real>(sizes: &Sizes, terms: &[Term<'_, T>]) -> Vec<T> {
+fn forward<T: Real>(sizes: &Sizes, terms: &[Term<'_, T>], plus: Option<&[T]>) -> Vec<T> {
     if let Some(plan) = Plan::forward(sizes, lanes::<T>()) {
-        return plan.convolve(terms);
+        return plan.convolve(terms, plus);
     }
     let start = |k: usize| {
         let (position, c) = sizes.product(k);
@@ -225,7 +229,7 @@ fn forward<T: Real>(sizes: &Sizes, terms: &[Term<'_, T>]) -> Vec<T> {
     let pixels = (0..rows * columns).map(|p| (p / columns, p % columns, p));
     phase.place(pixels.map(|(y, x, p)| (frame.at(y * stride, x * stride), p * sizes.outputs)));
     let images: Vec<&[T]> = terms.iter().map(|term| term.x).collect();
-    sweep(sizes, frame, &[phase], &images, sizes.output())
+    sweep(sizes, frame, &[phase], (&images, plus), sizes.output())
 }
 
 fn to_input<T: Real>(sizes: &Sizes, g: &[T], w: &[T]) -> Vec<T> {
@@ -262,11 +266,17 @@ fn to_input<T: Real>(sizes: &Sizes, g: &[T], w: &[T]) -> Vec<T> {
         phase.place(pixels.map(|(y, x)| (source(y, x), (y * width + x) * sizes.inputs)));
         phases.push(phase);
     }
-    sweep(sizes, frame, &phases, &[g], sizes.input())
+    sweep(sizes, frame, &phases, (&[g], None), sizes.input())
 }
 
-/// All phases over the images of all terms, a few images at a time; `output` is the length of one result.
-fn sweep<T: Real>(sizes: &Sizes, frame: Frame, phases: &[Phase<T>], from: &[&[T]], output: usize) -> Vec<T> {
+/// All phases over the images of all terms, a few images at a time, and what is added to them; `output` is the length of one result.
+fn sweep<T: Real>(
+    sizes: &Sizes,
+    frame: Frame,
+    phases: &[Phase<T>],
+    (from, plus): (&[&[T]], Option<&[T]>),
+    output: usize,
+) -> Vec<T> {
     let pixels: usize = phases.iter().map(|phase| phase.targets.len()).sum();
     let images = (FRAMED / frame.len().max(1)).max(PIXELS.div_ceil(pixels.max(1))).clamp(1, sizes.samples.max(1));
     let tables: Vec<(Vec<usize>, Vec<usize>)> = phases
@@ -282,6 +292,9 @@ fn sweep<T: Real>(sizes: &Sizes, frame: Frame, phases: &[Phase<T>], from: &[&[T]
     let buffer = || if frame.is_bare() { Vec::new() } else { vec![T::zero(); images * frame.len()] };
     tiles::make_with(sizes.samples * output, images * output.max(1), sizes.flops(), buffer, |framed, index, tile| {
         let count = tile.len() / output;
+        if let Some(plus) = plus {
+            tile.copy_from_slice(&plus[index * images * output..][..tile.len()]);
+        }
         for (term, from) in from.iter().enumerate() {
             let mut source = &from[index * images * input..][..count * input];
             if !frame.is_bare() {
@@ -300,7 +313,7 @@ fn sweep<T: Real>(sizes: &Sizes, frame: Frame, phases: &[Phase<T>], from: &[&[T]
                         panel,
                         first,
                         outputs: panels.outputs,
-                        add: term > 0,
+                        add: term > 0 || plus.is_some(),
                         out: tile,
                     });
                 }

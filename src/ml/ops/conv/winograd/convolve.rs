@@ -17,30 +17,30 @@ const BLOCK: usize = 24;
 const FEW: usize = 24;
 
 impl Plan {
-    /// The sum of the terms' convolutions.
-    pub(in super::super) fn convolve<T: Real>(&self, terms: &[Term<'_, T>]) -> Vec<T> {
-        self.facing(terms, Facing::Forward)
+    /// The sum of the terms' convolutions and of `plus`.
+    pub(in super::super) fn convolve<T: Real>(&self, terms: &[Term<'_, T>], plus: Option<&[T]>) -> Vec<T> {
+        self.facing(terms, plus, Facing::Forward)
     }
 
     /// The convolution with the weight turned round.
     pub(in super::super) fn convolve_turned<T: Real>(&self, term: Term<'_, T>) -> Vec<T> {
-        self.facing(&[term], Facing::Turned)
+        self.facing(&[term], None, Facing::Turned)
     }
 
-    fn facing<T: Real>(&self, terms: &[Term<'_, T>], facing: Facing) -> Vec<T> {
+    fn facing<T: Real>(&self, terms: &[Term<'_, T>], plus: Option<&[T]>, facing: Facing) -> Vec<T> {
         let (inputs, outputs) = (self.inputs, self.outputs);
         let weights: Vec<Weight<'_, T>> =
             terms.iter().map(|term| Weight { values: term.w, factor: term.factor, facing, inputs, outputs }).collect();
         let images: Vec<&[T]> = terms.iter().map(|term| term.x).collect();
         if self.by_panels::<T>() {
-            self.panel_by_panel(&images, &weights)
+            self.panel_by_panel(&images, &weights, plus)
         } else {
-            self.block_by_block(&images, &weights)
+            self.block_by_block(&images, &weights, plus)
         }
     }
 
     /// Each thread takes some images all the way, a block of tiles at a time, with all kernels.
-    fn block_by_block<T: Real>(&self, x: &[&[T]], weights: &[Weight<'_, T>]) -> Vec<T> {
+    fn block_by_block<T: Real>(&self, x: &[&[T]], weights: &[Weight<'_, T>], plus: Option<&[T]>) -> Vec<T> {
         let cuts = self.cuts::<T>();
         let kernels: Vec<Vec<Kernels<T>>> =
             weights.iter().map(|&weight| cuts.par_iter().map(|&cut| Kernels::of(weight, cut)).collect()).collect();
@@ -52,14 +52,15 @@ impl Plan {
             for (framed, x) in buffers.framed.iter_mut().zip(x) {
                 self.frame().fill(&x[index * images * self.input()..][..count * self.input()], framed);
             }
-            lanes::run(Blocks { plan: self, tiles: count * self.count(), kernels: &kernels, buffers, out });
+            let plus = plus.map(|plus| &plus[index * images * self.output()..][..out.len()]);
+            lanes::run(Blocks { plan: self, tiles: count * self.count(), kernels: &kernels, buffers, plus, out });
         })
     }
 
     /// Images are carried over, a group at a time; then each thread takes some panels of output channels all the way.
-    fn panel_by_panel<T: Real>(&self, x: &[&[T]], weights: &[Weight<'_, T>]) -> Vec<T> {
+    fn panel_by_panel<T: Real>(&self, x: &[&[T]], weights: &[Weight<'_, T>], plus: Option<&[T]>) -> Vec<T> {
         let (cuts, pixels) = (self.cuts::<T>(), self.out.0 * self.out.1);
-        let mut out = vec![T::zero(); self.samples * self.output()];
+        let mut out = plus.map_or_else(|| vec![T::zero(); self.samples * self.output()], <[T]>::to_vec);
         let group = self.group::<T>(self.inputs * x.len());
         for (index, out) in out.chunks_mut(group * self.output()).enumerate() {
             let share = FEW.div_ceil(self.count());
@@ -75,7 +76,9 @@ impl Plan {
                 for (panel, &(first, width)) in panels.iter().zip(&cuts) {
                     let from = panel[image * pixels * width..].chunks_exact(width);
                     for (to, from) in out.chunks_exact_mut(self.outputs).zip(from) {
-                        to[first..first + width].copy_from_slice(from);
+                        for (to, &from) in to[first..first + width].iter_mut().zip(from) {
+                            *to += from;
+                        }
                     }
                 }
             });
@@ -113,7 +116,8 @@ impl Plan {
         }
         let images = places / self.count();
         let mut out = vec![T::zero(); images * self.out.0 * self.out.1 * width];
-        lanes::run(Back { plan: self, products: &products, places, tiles: 0..places, width, out: &mut out });
+        let (products, tiles) = (&products[..], 0..places);
+        lanes::run(Back { plan: self, products, places, tiles, width, plus: None, out: &mut out });
         out
     }
 }
@@ -172,6 +176,7 @@ struct Blocks<'a, T> {
     /// The kernels of each term.
     kernels: &'a [Vec<Kernels<T>>],
     buffers: &'a mut Buffers<T>,
+    plus: Option<&'a [T]>,
     out: &'a mut [T],
 }
 
@@ -180,7 +185,7 @@ impl<T: Real> WithSimd for Blocks<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { plan, tiles: all, kernels, buffers, out } = self;
+        let Self { plan, tiles: all, kernels, buffers, plus, out } = self;
         let (c, o) = (plan.inputs, plan.outputs);
         for first in (0..all).step_by(BLOCK) {
             let tiles = first..all.min(first + BLOCK);
@@ -209,7 +214,8 @@ impl<T: Real> WithSimd for Blocks<'_, T> {
                     }
                 }
             }
-            Back { plan, products: &buffers.products, places: BLOCK, tiles, width: o, out: &mut *out }.with_simd(simd);
+            let products = &buffers.products[..];
+            Back { plan, products, places: BLOCK, tiles, width: o, plus, out: &mut *out }.with_simd(simd);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Tiles of images and of gradients on their way to the other domain, and products on their way back.
 
-use super::super::super::lanes::{Simd, WithSimd, lanes_of, run, vectors, vectors_mut};
+use super::super::super::lanes::{Lanes, Simd, WithSimd, lanes_of, run, vectors, vectors_mut};
 use super::super::outer::SLACK;
 use super::transforms::{input, output, spread};
 use super::{POINTS, Plan, SIDE, TILE};
@@ -86,6 +86,8 @@ pub(super) struct Back<'a, T> {
     pub(super) places: usize,
     pub(super) tiles: std::ops::Range<usize>,
     pub(super) width: usize,
+    /// What is added to the outputs.
+    pub(super) plus: Option<&'a [T]>,
     pub(super) out: &'a mut [T],
 }
 
@@ -94,14 +96,16 @@ impl<T: Real> WithSimd for Back<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { plan, products, places, tiles, width, out } = self;
+        let Self { plan, products, places, tiles, width, plus, out } = self;
         let registers = width / lanes_of::<S, T>();
         let (products, out) = (vectors::<S, T>(products), vectors_mut::<S, T>(out));
         let (rows, columns) = plan.out;
         for (place, tile) in tiles.enumerate() {
             let (image, tile) = (tile / plan.count(), tile % plan.count());
             let (down, across) = corner(plan, tile);
-            let out = &mut out[image * rows * columns * registers..][..rows * columns * registers];
+            let start = image * rows * columns * registers;
+            let out = &mut out[start..start + rows * columns * registers];
+            let plus = plus.map(|plus| &vectors::<S, T>(plus)[start..start + rows * columns * registers]);
             for register in 0..registers {
                 let mut half = [[T::splat(simd, T::zero()); SIDE]; TILE];
                 for x in 0..SIDE {
@@ -117,7 +121,11 @@ impl<T: Real> WithSimd for Back<'_, T> {
                 for (y, half) in half.into_iter().enumerate().take(rows - down) {
                     let row = output::<S, T>(simd, half);
                     for (x, value) in row.into_iter().enumerate().take(columns - across) {
-                        out[((down + y) * columns + across + x) * registers + register] = value;
+                        let at = ((down + y) * columns + across + x) * registers + register;
+                        out[at] = match plus {
+                            Some(plus) => <T as Lanes>::add(simd, value, plus[at]),
+                            None => value,
+                        };
                     }
                 }
             }
