@@ -2,11 +2,12 @@
 //! initialisation. A model knows neither data nor loss.
 //!
 //! Reading order: this file (the trait, the list of architectures), `layers` (what networks are made of), `mlp`,
-//! `convnet`, `allconv`, `resnet`, `vgg`, `densenet`.
+//! `convnet`, `allconv`, `resnet`, `vgg`, `densenet`, then `exchange` (PyTorch's files).
 
 mod allconv;
 mod convnet;
 mod densenet;
+pub mod exchange;
 mod layers;
 mod mlp;
 mod resnet;
