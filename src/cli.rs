@@ -187,6 +187,27 @@ pub enum CacheVerb {
     Verify,
     /// Remove bytes that can be made again; what is cheap to make again per byte goes first.
     Gc(GcArgs),
+    /// Write a state or minimum as a safetensors file that PyTorch's `load_state_dict` takes.
+    Export(ExportArgs),
+}
+
+/// Which state is to be written, and where.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// The study.
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// The stage instance that gave it: `train`, `project[model=mlp]`.
+    pub stage: String,
+    /// The one at this iteration [default: the last].
+    #[arg(long, value_name = "N", conflicts_with = "epoch")]
+    pub iteration: Option<u64>,
+    /// The one at this epoch.
+    #[arg(long, value_name = "E")]
+    pub epoch: Option<f64>,
+    /// The file [default: named after the stage and the iteration, in the current folder].
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
 }
 
 /// What gc may remove.

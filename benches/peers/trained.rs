@@ -67,7 +67,7 @@ fn read(path: &str) -> Result<At> {
     for part in start.layout().parts() {
         values.extend(of(&part.name)?.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?);
     }
-    let theta = Theta::from_vec(Arc::clone(start.layout()), values, DType::F32, &Device::Cpu)?;
+    let theta = Theta::from_values(Arc::clone(start.layout()), values, DType::F32, &Device::Cpu)?;
     Ok((objective, theta))
 }
 

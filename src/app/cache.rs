@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Exit, Problem, Streams, project};
+use super::{Exit, Problem, Streams, export, project};
 use crate::cli::{CacheArgs, CacheVerb, GcArgs};
 use crate::event::{Event, Sink};
 use crate::report::words;
@@ -17,23 +17,26 @@ use crate::store::{Count, GcOptions, GcPlan, GcSort, RealDisk, Size, Stats, Stor
 /// # Errors
 /// If it cannot be read or written.
 pub fn care(args: &CacheArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
-    let root = args.cache.clone().unwrap_or_else(|| project::root_of(&PathBuf::from("manifest")).join("cache"));
-    if !root.is_dir() {
-        return Err(Problem::usage(format!("there is no cache at `{}`", root.display())));
-    }
     match &args.verb {
         CacheVerb::Stats => {
-            write!(streams.out, "{}", stats_words(&open(&root, streams.teller())?.stats()?))?;
+            write!(streams.out, "{}", stats_words(&open(&root(args)?, streams.teller())?.stats()?))?;
             Ok(Exit::Done)
         }
         CacheVerb::Verify => {
-            let store = open(&root, Arc::new(ButForDamage(streams.teller())))?;
+            let store = open(&root(args)?, Arc::new(ButForDamage(streams.teller())))?;
             let verified = store.verify()?;
             write!(streams.out, "{}", verified_words(&verified, store.is_writable()))?;
             Ok(if verified.damaged.is_empty() { Exit::Done } else { Exit::Machine })
         }
-        CacheVerb::Gc(gc) => collect(&root, gc, streams),
+        CacheVerb::Gc(gc) => collect(&root(args)?, gc, streams),
+        CacheVerb::Export(args) => export::export(args, streams),
     }
+}
+
+/// The cache, which must be there.
+fn root(args: &CacheArgs) -> Result<PathBuf, Problem> {
+    let root = args.cache.clone().unwrap_or_else(|| project::root_of(&PathBuf::from("manifest")).join("cache"));
+    if root.is_dir() { Ok(root) } else { Err(Problem::usage(format!("there is no cache at `{}`", root.display()))) }
 }
 
 fn open(root: &Path, events: Arc<dyn Sink>) -> Result<Store, Problem> {

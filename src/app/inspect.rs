@@ -180,13 +180,23 @@ fn gone(output: &Output) -> Problem {
 
 fn stage_record(project: &Project, store: &Store, args: &ShowArgs) -> Result<Option<Record>, Problem> {
     let Some((i, _)) = project.only(&args.what)? else { return Ok(None) };
-    let here = here(project, store, &args.study)?;
+    fresh_record(project, store, i, &args.study).map(Some)
+}
+
+/// The record of an instance that is up to date.
+///
+/// # Errors
+/// If it is not, or the cache cannot be read.
+pub fn fresh_record(project: &Project, store: &Store, i: usize, args: &StudyArgs) -> Result<Record, Problem> {
+    let here = here(project, store, args)?;
     let needed = Graph::new(&project.study).with_all_above(&[i]);
     let plan = Plan::make(&project.study, &needed, &here);
-    match plan.stages.last() {
-        Some((_, Standing::Fresh { key })) => Ok(store.record(key)?),
-        _ => Err(Problem::usage_with_help(format!("`{}` is not up to date", args.what), "run it first")),
-    }
+    let record = match plan.stages.last() {
+        Some((_, Standing::Fresh { key })) => store.record(key)?,
+        _ => None,
+    };
+    let name = &project.study.instances[i].name;
+    record.ok_or_else(|| Problem::usage_with_help(format!("`{name}` is not up to date"), "run it first"))
 }
 
 fn by_key(store: &Store, what: &str) -> Result<Record, Problem> {

@@ -2,10 +2,11 @@
 //! writers that `main` gives; nothing here prints by itself.
 //!
 //! Reading order: `project` (which folder, which manifest), `places` (which files), `world` (what planning asks), `run`, `results`, `inspect` (plan, check,
-//! explain, graph, show), `cache`, `exit`.
+//! explain, graph, show), `cache`, `export`, `exit`.
 
 mod cache;
 mod exit;
+mod export;
 mod inspect;
 mod places;
 mod project;

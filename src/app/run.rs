@@ -33,11 +33,7 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
         Arc::new(Store::open_unless(&project.cache, Arc::new(RealDisk), Arc::clone(&events), &|| cancel.raised())?);
     let (study, profile) = (&project.study.name, &project.study.profile);
     events.emit(Event::RunStarted { study: study.clone(), profile: profile.clone(), stages: wanted.len(), jobs });
-    let pool: Arc<dyn Devices> = Arc::new(Pool::cpu(jobs));
-    let executable = std::env::current_exe().unwrap_or_else(|_| "thalweg".into());
-    let places = (project.root.clone(), executable);
-    let engine =
-        Engine::new(Arc::clone(&store), &stages::actions(), pool, (Arc::clone(&events), cancel.clone()), places);
+    let engine = engine(&project, &store, jobs, (Arc::clone(&events), cancel.clone()));
     let last = store.read_root(study, profile)?.unwrap_or_default();
     let here = Here { store: &store, last, root: project.root.clone(), device: args.study.device.clone() };
     let works = works(&project);
@@ -88,8 +84,15 @@ pub fn works(project: &Project) -> Vec<Arc<dyn Work>> {
     project.study.instances.iter().map(|instance| stages::work(instance.kind.name(), &instance.params)).collect()
 }
 
+/// The engine of a project, with room for so many actions side by side.
+pub fn engine(project: &Project, store: &Arc<Store>, jobs: usize, ears: (Arc<dyn Sink>, Cancel)) -> Engine {
+    let pool: Arc<dyn Devices> = Arc::new(Pool::cpu(jobs));
+    let executable = std::env::current_exe().unwrap_or_else(|_| "thalweg".into());
+    Engine::new(Arc::clone(store), &stages::actions(), pool, ears, (project.root.clone(), executable))
+}
+
 /// The first signal asks the run to stop; a second one ends the program at once.
-fn listen_for_signals() -> Result<Cancel, Problem> {
+pub fn listen_for_signals() -> Result<Cancel, Problem> {
     let cancel = Cancel::new();
     for signal in [SIGINT, SIGTERM] {
         // The order matters: at the first signal the flag is still down when the first of the two looks at it.

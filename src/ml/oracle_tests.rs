@@ -10,7 +10,7 @@ use super::data::Dataset;
 use super::loss::Loss;
 use super::models::{Activation, Architecture};
 use super::objective::{NoInterrupt, Objective, Placement};
-use super::params::{Theta, flat_from_vec, flat_to_vec};
+use super::params::{Theta, flat_from_values, flat_to_vec};
 
 const TOLERANCE: f64 = 1e-9;
 
@@ -59,8 +59,8 @@ fn set_up(architecture: &Architecture, samples: usize, shape: [usize; 3], loss: 
         }
     }
     let direction = formula(layout.len(), 1.0, 2.1, 0.5);
-    let direction = flat_from_vec(direction, DType::F64, &Device::Cpu).unwrap();
-    let theta = Theta::from_vec(layout, theta, DType::F64, &Device::Cpu).unwrap();
+    let direction = flat_from_values(direction, DType::F64, &Device::Cpu).unwrap();
+    let theta = Theta::from_values(layout, theta, DType::F64, &Device::Cpu).unwrap();
     (Objective::new(model, loss, &data, samples, Placement::cpu(DType::F64)).unwrap(), theta, direction)
 }
 

@@ -176,7 +176,8 @@ impl ActionKind for Decode {
     }
 }
 
-fn shown(source: &Source) -> String {
+/// What errors call an input.
+pub fn shown(source: &Source) -> String {
     match source {
         Source::File { path, .. } => Path::new(path).display().to_string(),
         Source::Kept(output) => output.digest.short(),

@@ -121,9 +121,9 @@ pub struct Point {
 }
 
 /// Kinds that give states.
-pub const STATES: [&str; 2] = ["train", "checkpoint"];
+pub const STATES: [&str; 3] = ["train", "checkpoint", "import"];
 /// Kinds that give states or minima.
-pub const POINTS: [&str; 4] = ["train", "checkpoint", "gd-project", "connectedness-bisect"];
+pub const POINTS: [&str; 5] = ["train", "checkpoint", "import", "gd-project", "connectedness-bisect"];
 
 /// The states that a reference leads to: those of a training, or the training behind its minima.
 ///
@@ -201,6 +201,14 @@ fn read<T: DeserializeOwned>(cx: &StageContext<'_>, field: &str, name: &str) -> 
     let unfit = |problem: String| Failure::Work(format!("`{}` has no readable `{name}`: {problem}", input.instance));
     let output = input.outputs.get(name).ok_or_else(|| unfit("it made none".to_owned()))?;
     serde_json::from_slice(&cx.read(output)?).map_err(|error| unfit(error.to_string()))
+}
+
+/// A list from its bytes.
+///
+/// # Errors
+/// If it is of another program.
+pub fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| Failure::Work(format!("a list in the cache does not read: {error}")))
 }
 
 /// The bytes of a list, kept.

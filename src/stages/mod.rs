@@ -2,8 +2,8 @@
 //!
 //! Reading order: `setting` (model, loss and data as one function, for every action of the science), `index` (the lists of states and
 //! minima that stages hand on), `tables` (CSV, and where it is put for people), `foresee` (what a run would find and what it would make), `replay`, `descend` and `evaluate` (how a state is
-//! reached, projected and evaluated), then the kinds: `dataset`, `train`, `checkpoint`, `project`, `connect`, `trace`, and `plot`, `claim`, `command`
-//! (with `aftermath`, what one leaves behind).
+//! reached, projected and evaluated), then the kinds: `dataset`, `train`, `checkpoint`, `import`, `project`, `connect`, `trace`, and `plot`, `claim`, `command`
+//! (with `aftermath`, what one leaves behind), and `export` (a state for PyTorch, which is no stage).
 
 mod aftermath;
 mod checkpoint;
@@ -13,7 +13,9 @@ mod connect;
 mod dataset;
 mod descend;
 mod evaluate;
+mod export;
 mod foresee;
+mod import;
 mod index;
 mod plot;
 mod project;
@@ -28,6 +30,8 @@ use std::sync::Arc;
 use crate::execute::{ActionKind, Failure, Work};
 use crate::manifest::{Kind, Kinds, Params};
 use crate::ml;
+pub use export::{Exportable, Exported, Position, Read};
+pub use tables::file as table_file;
 
 /// Every kind of stage, in the order in which documentation lists them.
 pub fn kinds() -> Kinds {
@@ -35,6 +39,7 @@ pub fn kinds() -> Kinds {
         Arc::new(dataset::Dataset),
         Arc::new(train::Train),
         Arc::new(checkpoint::Checkpoint),
+        Arc::new(import::Import),
         Arc::new(project::GdProject),
         Arc::new(connect::ConnectednessBisect),
         Arc::new(trace::TraceEstimate),
@@ -53,6 +58,8 @@ pub fn actions() -> Vec<&'static dyn ActionKind> {
         &train::Epoch,
         &evaluate::Evaluate,
         &replay::Replay,
+        &import::Convert,
+        &export::NormStatistics,
         &descend::Descent,
         &connect::Line,
         &trace::Probe,
@@ -71,6 +78,7 @@ pub fn work(kind: &str, params: &Arc<dyn Params>) -> Arc<dyn Work> {
         "dataset" => Arc::new(params.of::<dataset::DatasetParams>().clone()),
         "train" => Arc::new(params.of::<train::TrainParams>().clone()),
         "checkpoint" => Arc::new(params.of::<checkpoint::CheckpointParams>().clone()),
+        "import" => Arc::new(params.of::<import::ImportParams>().clone()),
         "gd-project" => Arc::new(params.of::<project::ProjectParams>().clone()),
         "connectedness-bisect" => Arc::new(params.of::<connect::ConnectParams>().clone()),
         "trace-estimate" => Arc::new(params.of::<trace::TraceParams>().clone()),

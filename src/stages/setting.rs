@@ -98,7 +98,7 @@ pub fn read_device(reader: &mut Reader<'_>) -> Execution<String> {
 }
 
 fn read_model(reader: &mut Reader<'_>) -> Architecture {
-    let names = ["mlp", "convnet", "preact-resnet18"];
+    let names = ["mlp", "convnet", "all-conv", "preact-resnet18", "vgg16", "densenet-bc"];
     reader.variant("architecture", "which network", &names, |name, reader| match name {
         "convnet" => {
             let channels = reader.counts("channels", "channels of the four convolutions").default(vec![32, 32, 64, 64]);
@@ -110,6 +110,25 @@ fn read_model(reader: &mut Reader<'_>) -> Architecture {
             width: reader.count("width", "channels of the first stage").default(64).at_least(1).value() as usize,
             final_norm: reader.flag("final_norm", "batch norm and ReLU after the last stage").default(true).value(),
         },
+        "all-conv" => {
+            let channels = reader.counts("channels", "channels of each convolution but the last").default(vec![15, 20]);
+            let channels = channels.check(|channels| positive(channels)).value();
+            let channels = channels.into_iter().map(|n| n as usize).collect();
+            Architecture::AllConv { channels, activation: read_activation(reader) }
+        }
+        "vgg16" => Architecture::Vgg16 {
+            width: reader.count("width", "channels of the first stage").default(64).at_least(1).value() as usize,
+            batch_norm: reader.flag("batch_norm", "batch norm after each convolution").default(true).value(),
+        },
+        "densenet-bc" => {
+            let blocks = reader.counts("blocks", "layers of each dense block").not_empty().default(vec![6, 12, 24, 16]);
+            let blocks = blocks.check(|blocks| positive(blocks)).value();
+            Architecture::DenseNetBc {
+                blocks: blocks.into_iter().map(|n| n as usize).collect(),
+                growth: reader.count("growth", "channels that each layer adds").default(12).at_least(1).value()
+                    as usize,
+            }
+        }
         _ => {
             let hidden = reader
                 .counts("hidden", "width of each hidden layer")

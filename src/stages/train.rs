@@ -232,13 +232,17 @@ fn samples(cx: &StageContext<'_>, data: &Output) -> Result<usize, Failure> {
 }
 
 /// Training and validation loss at the end of every epoch.
-fn evaluations(cx: &StageContext<'_>, states: &States) -> Result<Vec<Evaluated>, Failure> {
+///
+/// # Errors
+/// If a state cannot be evaluated.
+pub fn evaluations(cx: &StageContext<'_>, states: &States) -> Result<Vec<Evaluated>, Failure> {
     let action = |state: &State| evaluation(&states.setting, &states.validation, &state.theta);
     let records = cx.map(states.epochs.iter().map(action).collect())?;
     records.iter().map(|record| summary(record, "summary")).collect()
 }
 
-fn history(states: &States, running: &[Option<f64>], evaluated: &[Evaluated]) -> crate::plot::Table {
+/// The table of a list of states: where each lies, and what is known of it.
+pub fn history(states: &States, running: &[Option<f64>], evaluated: &[Evaluated]) -> crate::plot::Table {
     let columns = [
         ("epoch", ""),
         ("iteration", ""),

@@ -259,6 +259,7 @@ def evaluate(name, model, dims, classes, loss):
     }
 
 
-results = [evaluate(*case) for case in CASES]
-path = pathlib.Path(__file__).with_suffix(".json")
-path.write_text(json.dumps(results, indent=1) + "\n")
+if __name__ == "__main__":
+    results = [evaluate(*case) for case in CASES]
+    path = pathlib.Path(__file__).with_suffix(".json")
+    path.write_text(json.dumps(results, indent=1) + "\n")

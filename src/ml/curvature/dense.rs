@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::ml::objective::{Interrupt, Objective};
-use crate::ml::params::{Theta, flat_from_vec, flat_to_vec};
+use crate::ml::params::{Theta, flat_from_values, flat_to_vec};
 use crate::ml::{Error, Result};
 
 /// The largest N whose Hessian is computed whole: 800 MB of f64.
@@ -63,7 +63,7 @@ pub fn hessian(objective: &Objective, theta: &Theta, stop: &dyn Interrupt) -> Re
 
 fn unit(n: usize, index: usize, theta: &Theta) -> Result<Tensor> {
     let dtype: DType = theta.dtype();
-    flat_from_vec((0..n).map(|i| f64::from(i == index)).collect(), dtype, theta.flat().device())
+    flat_from_values((0..n).map(|i| f64::from(i == index)), dtype, theta.flat().device())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{Jet, Order, Tangent};
 use crate::ml::ops::conv::Geometry;
 use crate::ml::ops::norm::{self, Along, Moments, Then};
 use crate::ml::ops::pool::{self, Window};
-use crate::ml::params::flat_from_vec;
+use crate::ml::params::flat_from_values;
 use crate::ml::tape::Var;
 use crate::ml::{Error, Result};
 
@@ -260,7 +260,7 @@ impl Jet {
     fn fixed_norm(&self, weight: &Self, bias: &Self, moments: &Moments) -> Result<Self> {
         let like = |values: Vec<f64>| -> Result<Jet> {
             let x: &Tensor = self.value.value();
-            Ok(Jet::constant(Var::constant(flat_from_vec(values, x.dtype(), x.device())?)))
+            Ok(Jet::constant(Var::constant(flat_from_values(values, x.dtype(), x.device())?)))
         };
         let slopes = moments.variance.iter().map(|variance| 1.0 / (variance + norm::EPSILON).sqrt()).collect();
         let scale = weight.bilinear(&like(slopes)?, Var::mul)?;

@@ -25,7 +25,7 @@ impl Quadratic {
 /// A point of f64 coordinates.
 pub(super) fn point(values: &[f64]) -> Theta {
     let layout = Arc::new(Layout::new([("w".to_owned(), vec![values.len()])]));
-    Theta::from_vec(layout, values.to_vec(), DType::F64, &Device::Cpu).unwrap()
+    Theta::from_values(layout, values.to_vec(), DType::F64, &Device::Cpu).unwrap()
 }
 
 impl Surface for Quadratic {

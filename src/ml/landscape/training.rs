@@ -322,8 +322,8 @@ mod tests {
             let (loss, gradient) = objective.batch_gradient(&theta, batch, BatchTargets::Soft).unwrap();
             sum += loss * batch.len() as f64;
             let gradient = gradient.to_vec1::<f64>().unwrap();
-            let moved = theta.to_vec_f64().unwrap().iter().zip(gradient).map(|(x, g)| x - 0.1 * g).collect();
-            theta = Theta::from_vec(theta.layout().clone(), moved, DType::F64, &Device::Cpu).unwrap();
+            let moved: Vec<f64> = theta.to_vec_f64().unwrap().iter().zip(gradient).map(|(x, g)| x - 0.1 * g).collect();
+            theta = Theta::from_values(theta.layout().clone(), moved, DType::F64, &Device::Cpu).unwrap();
         }
         assert!(Theta::distance(&theta, &end.theta).unwrap() < 1e-13);
         assert!((loss.mean().unwrap() - sum / 70.0).abs() < 1e-13);

@@ -2,11 +2,12 @@
 //! initialisation. A model knows neither data nor loss.
 //!
 //! Reading order: this file (the trait, the list of architectures), `layers` (what networks are made of), `mlp`,
-//! `convnet`, `allconv`, `resnet`, `vgg`, `densenet`.
+//! `convnet`, `allconv`, `resnet`, `vgg`, `densenet`, then `exchange` (PyTorch's files).
 
 mod allconv;
 mod convnet;
 mod densenet;
+pub mod exchange;
 mod layers;
 mod mlp;
 mod resnet;
@@ -51,12 +52,12 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// [`Error::Setting`] for a dtype other than f32 and f64.
     fn init(&self, stream: &Stream, dtype: DType, device: &Device) -> Result<Theta> {
-        let mut values = Vec::with_capacity(self.layout().len());
-        for (index, (part, initial)) in self.layout().parts().iter().zip(&self.declared().initials).enumerate() {
+        let parts = self.layout().parts().iter().zip(&self.declared().initials).enumerate();
+        let values = parts.flat_map(|(index, (part, initial))| {
             let mut draws = stream.at(0, index as u32);
-            values.extend((0..part.len()).map(|_| initial.draw(&mut draws)));
-        }
-        Theta::from_vec(Arc::clone(self.layout()), values, dtype, device)
+            (0..part.len()).map(move |_| initial.draw(&mut draws))
+        });
+        Theta::from_values(Arc::clone(self.layout()), values, dtype, device)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::ml::data::Dataset;
 use crate::ml::loss::Loss;
 use crate::ml::models::{Activation, Architecture, Model, smooth_resnet};
 use crate::ml::ops::reduce::dot;
-use crate::ml::params::{Theta, flat_from_vec, flat_to_vec};
+use crate::ml::params::{Theta, flat_from_values, flat_to_vec};
 use crate::ml::rng::Stream;
 use crate::ml::{Error, Result};
 
@@ -61,7 +61,7 @@ fn case_of(
 
 fn probe(n: usize, index: u32, dtype: DType) -> Tensor {
     let signs = Stream::new(2, "probe").at(0, index).signs(n);
-    flat_from_vec(signs.into_iter().map(f64::from).collect(), dtype, &Device::Cpu).unwrap()
+    flat_from_values(signs.into_iter().map(f64::from), dtype, &Device::Cpu).unwrap()
 }
 
 /// Every model, smooth or at a step that crosses no kink, with odd sizes, a shorter last chunk, and chunks of one.
@@ -123,8 +123,8 @@ fn the_gradient_is_the_difference_of_the_loss() {
         let every = 1 + theta.len() / 23;
         let (mut some, mut expected) = (vec![], vec![]);
         for at in (0..theta.len()).step_by(every) {
-            let unit = (0..theta.len()).map(|i| f64::from(i == at)).collect();
-            let unit = flat_from_vec(unit, DType::F64, &Device::Cpu).unwrap();
+            let unit = (0..theta.len()).map(|i| f64::from(i == at));
+            let unit = flat_from_values(unit, DType::F64, &Device::Cpu).unwrap();
             let along = |h| vec![objective.value(&moved(&theta, &unit, h), &NoInterrupt).unwrap()];
             some.push(found[at]);
             expected.extend(difference(along, 10.0 * step));

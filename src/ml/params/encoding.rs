@@ -118,8 +118,8 @@ mod tests {
     }
 
     fn theta(scale: f64, dtype: DType) -> Theta {
-        let values = (0..8).map(|i| scale * (f64::from(i) + 0.1)).collect();
-        Theta::from_vec(layout(), values, dtype, &Device::Cpu).unwrap()
+        let values = (0..8).map(|i| scale * (f64::from(i) + 0.1));
+        Theta::from_values(layout(), values, dtype, &Device::Cpu).unwrap()
     }
 
     #[test]

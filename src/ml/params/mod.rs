@@ -117,8 +117,13 @@ impl Theta {
     ///
     /// # Errors
     /// [`Error::Shape`] unless there are N values; [`Error::Setting`] for a dtype other than f32 and f64.
-    pub fn from_vec(layout: Arc<Layout>, values: Vec<f64>, dtype: DType, device: &Device) -> Result<Self> {
-        Self::new(layout, flat_from_vec(values, dtype, device)?)
+    pub fn from_values(
+        layout: Arc<Layout>,
+        values: impl IntoIterator<Item = f64>,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        Self::new(layout, flat_from_values(values, dtype, device)?)
     }
 
     /// The fixed order.
@@ -177,8 +182,8 @@ impl Theta {
     /// [`Error::Shape`] if the two have different layouts or dtypes.
     pub fn interpolate(a: &Self, b: &Self, t: f64) -> Result<Self> {
         let (from, to) = a.with(b)?;
-        let values = from.iter().zip(&to).map(|(x, y)| (1.0 - t) * x + t * y).collect();
-        Self::from_vec(Arc::clone(&a.layout), values, a.dtype(), a.flat.device())
+        let values = from.iter().zip(&to).map(|(x, y)| (1.0 - t) * x + t * y);
+        Self::from_values(Arc::clone(&a.layout), values, a.dtype(), a.flat.device())
     }
 
     /// The Euclidean distance ‖a − b‖, summed in f64 in order.
@@ -214,13 +219,20 @@ impl Theta {
 ///
 /// # Errors
 /// [`Error::Setting`] for a dtype other than f32 and f64.
-pub fn flat_from_vec(values: Vec<f64>, dtype: DType, device: &Device) -> Result<Tensor> {
+pub fn flat_from_values(values: impl IntoIterator<Item = f64>, dtype: DType, device: &Device) -> Result<Tensor> {
     check_dtype(dtype)?;
-    let len = values.len();
-    if dtype == DType::F64 {
-        return Ok(Tensor::from_vec(values, len, device)?);
-    }
-    Ok(Tensor::from_vec(values.into_iter().map(|x| x as f32).collect::<Vec<_>>(), len, device)?)
+    let values = values.into_iter();
+    // Nothing between the values and the tensor: θ may be large.
+    Ok(match dtype {
+        DType::F64 => {
+            let values: Vec<f64> = values.collect();
+            Tensor::new(values, device)?
+        }
+        _ => {
+            let values: Vec<f32> = values.map(|x| x as f32).collect();
+            Tensor::new(values, device)?
+        }
+    })
 }
 
 /// The values of a vector `(N,)`, exact.
@@ -252,8 +264,8 @@ mod tests {
     }
 
     fn theta(scale: f64, dtype: DType) -> Theta {
-        let values = (0..8).map(|i| scale * (f64::from(i) + 0.1)).collect();
-        Theta::from_vec(layout(), values, dtype, &Device::Cpu).unwrap()
+        let values = (0..8).map(|i| scale * (f64::from(i) + 0.1));
+        Theta::from_values(layout(), values, dtype, &Device::Cpu).unwrap()
     }
 
     #[test]
@@ -284,16 +296,16 @@ mod tests {
             assert!((Theta::distance(&a, &middle).unwrap() - whole / 2.0).abs() < 1e-6 * whole);
         }
         let three_four = Layout::new([("w".to_owned(), vec![2])]);
-        let point = Theta::from_vec(Arc::new(three_four), vec![3.0, 4.0], DType::F32, &Device::Cpu).unwrap();
+        let point = Theta::from_values(Arc::new(three_four), vec![3.0, 4.0], DType::F32, &Device::Cpu).unwrap();
         assert_eq!(point.norm().unwrap().to_bits(), 5.0f64.to_bits());
     }
 
     #[test]
     fn a_point_of_the_wrong_length_or_dtype_is_refused() {
-        assert!(Theta::from_vec(layout(), vec![0.0; 7], DType::F64, &Device::Cpu).is_err());
-        assert!(Theta::from_vec(layout(), vec![0.0; 8], DType::F16, &Device::Cpu).is_err());
+        assert!(Theta::from_values(layout(), vec![0.0; 7], DType::F64, &Device::Cpu).is_err());
+        assert!(Theta::from_values(layout(), vec![0.0; 8], DType::F16, &Device::Cpu).is_err());
         let other = Arc::new(Layout::new([("w".to_owned(), vec![8])]));
-        let elsewhere = Theta::from_vec(other, vec![0.0; 8], DType::F64, &Device::Cpu).unwrap();
+        let elsewhere = Theta::from_values(other, vec![0.0; 8], DType::F64, &Device::Cpu).unwrap();
         assert!(Theta::distance(&theta(1.0, DType::F64), &elsewhere).is_err());
     }
 }

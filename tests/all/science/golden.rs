@@ -1,6 +1,10 @@
 //! What must not change unawares: that a value which equals its default is left out of keys, and a key of each kind of action whose
 //! ingredients hold no bytes that depend on the machine. The defaults themselves stand in `docs/kinds.md`, which is held to the program.
 
+use candle_core::{DType, Device};
+use thalweg::ml::models::{Activation, Architecture, exchange};
+use thalweg::ml::params::Theta;
+
 use super::lab::{Lab, TINY, counts};
 
 /// Fields at their defaults, by the line of [`TINY`] after which they are written.
@@ -43,6 +47,41 @@ fn keys_that_no_arithmetic_enters_are_what_they_were() {
     // order make: the same on every machine. All others are keyed by states, whose bytes a machine's instruction set has a part in.
     insta::assert_snapshot!(key("decode"), @"afe2426414b26b24b26fef6b0f7372ae9f9263502da65fd593e70911a64902a2");
     insta::assert_snapshot!(key("init"), @"d29a678df00ad9d4aeed36938bd0e62feb9da111578503820d0eccea67048fef");
+}
+
+/// Weights from a file, of the network of [`TINY`].
+const IMPORT: &str = r#"
+study = "import"
+
+[stage.data]
+kind = "dataset"
+subset = 200
+
+[stage.weights]
+kind = "import"
+data = "data"
+file = "weights.safetensors"
+model = { architecture = "mlp", hidden = [8] }
+"#;
+
+#[test]
+fn the_key_of_an_import_is_what_it_was_and_has_no_default_in_it() {
+    let lab = Lab::new(IMPORT);
+    let model = Architecture::Mlp { hidden: vec![8], activation: Activation::Relu }.build([1, 8, 8], 10).unwrap();
+    let zeros = vec![0.0; model.layout().len()];
+    let theta = Theta::from_values(model.layout().clone(), zeros, DType::F32, &Device::Cpu).unwrap();
+    let file = exchange::export(model.declared(), &theta, &[], 0).unwrap();
+    std::fs::write(lab.path("weights.safetensors"), file).unwrap();
+    let ran = lab.run(&[]);
+    let key = ran.keys("import").into_iter().collect::<Vec<_>>().join(" ");
+    insta::assert_snapshot!(key, @"12dd98158fd06f841b50a7bcc5519405d959794fa5b212a9d4f5641ae0d73bb1");
+    let defaults = "file = \"weights.safetensors\"\nprefix = \"\"\nevaluate = true\nchunk = 500\ndtype = \"f32\"\nloss = \"cross-entropy\"\nsmoothing = 0.1";
+    lab.write(&IMPORT.replace("file = \"weights.safetensors\"", defaults));
+    assert_eq!(lab.run(&[]).in_state("fresh"), ["data", "weights"]);
+    lab.write(IMPORT);
+    // Neither loss nor partition has a part in what the file becomes.
+    let ran = lab.run(&["stage.weights.loss=squared-error", "stage.weights.chunk=100"]);
+    assert_eq!((ran.hit("import"), ran.ran()), (1, counts(&[("evaluate", 1)])));
 }
 
 #[test]

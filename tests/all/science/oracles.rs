@@ -68,7 +68,7 @@ fn the_losses_along_a_line_are_those_of_the_points_between_its_ends() {
     let layout = objective.model().layout().clone();
     let loss_at = |values: Vec<f64>| {
         let theta =
-            Theta::from_vec(layout.clone(), values, candle_core::DType::F64, &candle_core::Device::Cpu).unwrap();
+            Theta::from_values(layout.clone(), values, candle_core::DType::F64, &candle_core::Device::Cpu).unwrap();
         objective.value(&theta, &NoInterrupt).unwrap()
     };
     let table = lab.table("connect.lines.csv");
@@ -101,7 +101,7 @@ fn a_descent_is_gradient_descent_with_momentum_done_by_hand() {
         let (mut values, mut velocity, mut steps) = (start.clone(), vec![0.0; start.len()], 0);
         let loss = loop {
             let theta =
-                Theta::from_vec(layout.clone(), values.clone(), candle_core::DType::F64, &candle_core::Device::Cpu);
+                Theta::from_values(layout.clone(), values.clone(), candle_core::DType::F64, &candle_core::Device::Cpu);
             let (loss, gradient) = objective.gradient(&theta.unwrap(), &NoInterrupt).unwrap();
             if loss < 0.3 {
                 break loss;
