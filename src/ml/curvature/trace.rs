@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::ml::objective::{Interrupt, Objective};
-use crate::ml::params::{Theta, flat_from_values};
+use crate::ml::params::{Theta, flat_from_singles};
 use crate::ml::rng::Stream;
 use crate::ml::{Error, Result};
 
@@ -14,7 +14,7 @@ use crate::ml::{Error, Result};
 /// [`Error::Setting`] for a dtype other than f32 and f64.
 pub fn probe(stream: &Stream, index: u32, n: usize, dtype: DType) -> Result<Tensor> {
     let signs = stream.at(0, index).signs(n);
-    flat_from_values(signs.into_iter().map(f64::from), dtype, &Device::Cpu)
+    flat_from_singles(signs, dtype, &Device::Cpu)
 }
 
 /// vᵀHv at θ for the probes of these indices, in their order. Each value depends on its own probe alone.

@@ -123,7 +123,8 @@ impl Theta {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        Self::new(layout, flat_from_values(values, dtype, device)?)
+        let flat = flat_of(layout.len(), values.into_iter(), dtype, device)?;
+        Self::new(layout, flat)
     }
 
     /// The fixed order.
@@ -220,19 +221,37 @@ impl Theta {
 /// # Errors
 /// [`Error::Setting`] for a dtype other than f32 and f64.
 pub fn flat_from_values(values: impl IntoIterator<Item = f64>, dtype: DType, device: &Device) -> Result<Tensor> {
-    check_dtype(dtype)?;
     let values = values.into_iter();
-    // Nothing between the values and the tensor: θ may be large.
-    Ok(match dtype {
-        DType::F64 => {
-            let values: Vec<f64> = values.collect();
-            Tensor::new(values, device)?
+    flat_of(values.size_hint().0, values, dtype, device)
+}
+
+/// A vector of shape `(N,)` from f32 values, exact in `dtype`; in f32 it takes them over.
+///
+/// # Errors
+/// [`Error::Setting`] for a dtype other than f32 and f64.
+pub fn flat_from_singles(values: Vec<f32>, dtype: DType, device: &Device) -> Result<Tensor> {
+    match dtype {
+        DType::F32 => {
+            let len = values.len();
+            Ok(Tensor::from_vec(values, len, device)?)
         }
-        _ => {
-            let values: Vec<f32> = values.map(|x| x as f32).collect();
-            Tensor::new(values, device)?
-        }
-    })
+        _ => flat_from_values(values.into_iter().map(f64::from), dtype, device),
+    }
+}
+
+/// As [`flat_from_values`], of about `count` values. There is nothing between the values and the tensor: θ may be large.
+fn flat_of(count: usize, values: impl Iterator<Item = f64>, dtype: DType, device: &Device) -> Result<Tensor> {
+    check_dtype(dtype)?;
+    if dtype == DType::F64 {
+        let mut own = Vec::with_capacity(count);
+        own.extend(values);
+        let len = own.len();
+        return Ok(Tensor::from_vec(own, len, device)?);
+    }
+    let mut own = Vec::with_capacity(count);
+    own.extend(values.map(|x| x as f32));
+    let len = own.len();
+    Ok(Tensor::from_vec(own, len, device)?)
 }
 
 /// The values of a vector `(N,)`, exact.
