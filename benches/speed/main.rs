@@ -1,5 +1,6 @@
 //! How fast single parts are: `cargo bench --bench speed`. What the runner costs as a whole is measured by `benches/workflow/bench.py`.
 
+mod curvature;
 mod kernels;
 mod runner;
 

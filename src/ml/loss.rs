@@ -6,6 +6,7 @@ pub use super::ops::softmax::Targets;
 
 use super::Result;
 use super::jet::Jet;
+use super::ops::{elementwise, softmax};
 use super::tape::Var;
 
 /// What is minimised, as the mean over samples.
@@ -21,6 +22,30 @@ pub enum Loss {
     /// ½ Σ (z − onehot)² over classes. Its least value is 0, so it is its own excess. (PyTorch's `MSELoss` with mean
     /// reduction, over K classes, is 2/K of it.)
     SquaredError,
+}
+
+/// A symmetric matrix of each sample's logits, M; with the Jacobian J of the logits, `JᵀMJ` is a matrix of parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogitMatrix {
+    /// The loss's Hessian in the logits, diag p − ppᵀ or 1: it makes the Gauss–Newton matrix, which for cross-entropy is the
+    /// Fisher matrix, whatever the targets (Martens 2020).
+    Hessian,
+    /// The mean of rrᵀ, r the residual: it makes the mean of a sample's gradient times itself.
+    Gradient {
+        /// Over what the mean is.
+        labels: Labels,
+    },
+}
+
+/// What a sample's gradient is taken of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Labels {
+    /// The soft target q: rrᵀ with r = p − q.
+    #[default]
+    Soft,
+    /// A class drawn from q at each visit: (p − q)(p − q)ᵀ + diag q − qqᵀ, the mean over draws, itself without a draw.
+    Sampled,
 }
 
 impl Loss {
@@ -86,6 +111,38 @@ impl Loss {
             all.push(sum);
         }
         Ok(all)
+    }
+
+    /// M·z′ for each direction, where M is, sample by sample, a symmetric `K × K` matrix of the logits; constants for a
+    /// reverse pass. A direction along which the logits do not move has zeros.
+    ///
+    /// # Errors
+    /// Those of [`excess`](Self::excess).
+    pub fn logit_products(&self, matrix: LogitMatrix, logits: &Jet, targets: Targets<'_>) -> Result<Vec<Tensor>> {
+        let value = logits.value().value();
+        let (p, r) = self.residual(&Jet::constant(Var::constant(value.clone())), targets)?;
+        let drawn = match matrix {
+            LogitMatrix::Gradient { labels: Labels::Sampled } => {
+                let zeros = Var::constant(value.zeros_like()?);
+                Some(elementwise::scale(zeros.sub_targets(targets)?.value(), -1.0)?)
+            }
+            _ => None,
+        };
+        let product = |z: &Tensor| match matrix {
+            LogitMatrix::Hessian => {
+                p.as_ref().map_or_else(|| Ok(z.clone()), |p| softmax::softmax_tangent(p.value(), z))
+            }
+            LogitMatrix::Gradient { .. } => {
+                let soft = softmax::residual_square(r.value(), z)?;
+                let Some(q) = &drawn else { return Ok(soft) };
+                elementwise::add_scaled(&soft, &softmax::softmax_tangent(q, z)?, 1.0)
+            }
+        };
+        let along = |first: &Option<Var>| match first {
+            Some(z) => product(z.value()),
+            None => Ok(value.zeros_like()?),
+        };
+        logits.tangents().iter().map(|tangent| along(&tangent.first)).collect()
     }
 
     /// The softmax p, if this loss has one, and the residual.

@@ -6,11 +6,17 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
+use super::curvature::dense::dense;
+use super::curvature::lanczos::{Closed, Krylov};
+use super::curvature::noise::{NoiseCovariance, sample_gradients};
+use super::curvature::operator::{At, SymmetricOperator};
+use super::curvature::quadrature::{Quadrature, Spectrum};
 use super::data::Dataset;
-use super::loss::Loss;
+use super::loss::{Labels, Loss};
 use super::models::{Activation, Architecture};
 use super::objective::{NoInterrupt, Objective, Placement};
 use super::params::{Theta, flat_from_values, flat_to_vec};
+use super::rng::Stream;
 
 const TOLERANCE: f64 = 1e-9;
 
@@ -105,4 +111,66 @@ fn every_model_has_the_derivatives_that_pytorch_finds() {
         let third = objective.grad_quadratic_form(&theta, &v, &NoInterrupt).unwrap();
         assert_vector(name, "form_gradient", &third, oracle);
     }
+}
+
+/// The parts of a curvature that NumPy made of a network's Jacobian, column by column.
+#[test]
+fn gauss_newton_noise_and_spectrum_are_those_of_numpy() {
+    let oracle: Value = serde_json::from_str(include_str!("../../tests/oracle/curvature.json")).unwrap();
+    let mlp = Architecture::Mlp { hidden: vec![7, 5], activation: Activation::Tanh };
+    for (name, loss) in [("ce", Loss::SmoothedCrossEntropy { smoothing: 0.1 }), ("squared", Loss::SquaredError)] {
+        let (objective, theta, v) = set_up(&mlp, 9, [1, 3, 4], loss);
+        let expected = &oracle[name];
+        let stop = &NoInterrupt;
+        let gauss_newton = At::gauss_newton(&objective, &theta, stop);
+        assert_flat(name, "Gv", &gauss_newton.apply(&v).unwrap(), &expected["gauss_newton_product"]);
+        let whole = dense(&gauss_newton).unwrap();
+        assert_number(name, "tr G", whole.trace(), &expected["gauss_newton_trace"]);
+        let top = whole.eigenvalues().unwrap().split_off(theta.len() - 8);
+        assert_values(name, "the top of G", &top, &expected["gauss_newton_eigenvalues"]);
+        let hessian = dense(&At::hessian(&objective, &theta, stop)).unwrap();
+        let eigenvalues = hessian.eigenvalues().unwrap();
+        assert_values(name, "eigenvalues", &eigenvalues, &expected["eigenvalues"]);
+        assert_number(name, "tr H", hessian.trace(), &expected["trace"]);
+        // The quadrature of one start is not the sum; of as many starts as it takes, within four standard errors.
+        let lanczos = |index| {
+            let signs = Stream::new(0, "lanczos").at(0, index).signs(theta.len());
+            let signs = flat_from_values(signs.into_iter().map(f64::from), DType::F64, &Device::Cpu).unwrap();
+            let krylov = Krylov::build(&At::hessian(&objective, &theta, stop), &signs, 60, Closed::End).unwrap();
+            Quadrature::of(theta.len(), &krylov).unwrap()
+        };
+        let quadratures: Vec<Quadrature> = (0..40).map(lanczos).collect();
+        let spectrum = Spectrum(&quadratures);
+        let negative = spectrum.negative_sum().unwrap();
+        let determinant = spectrum.log_determinant(0.01).unwrap();
+        for (estimate, what) in [(negative, "negative_sum"), (determinant, "log_determinant")] {
+            let truth = expected[what].as_f64().unwrap();
+            assert!((estimate.mean - truth).abs() < 4.0 * estimate.stderr, "{name}: {what} {estimate:?}, {truth}");
+            assert!(estimate.stderr < 0.1 * truth.abs(), "{name}: {what} {estimate:?}");
+        }
+        let top = spectrum.log_sum_of_top(5).unwrap().unwrap().mean;
+        assert_number(name, "the logarithms of the top", top, &expected["log_sum_of_top_5"]);
+        let sample = sample_gradients(&objective, &theta, &[3], stop).unwrap().remove(0);
+        assert_flat(name, "a sample's gradient", &sample, &expected["sample_gradient_3"]);
+        let noise = |labels, centred| NoiseCovariance::new(&objective, &theta, (labels, centred), stop).unwrap();
+        assert_flat(name, "Cv", &noise(Labels::Soft, false).apply(&v).unwrap(), &expected["soft_product"]);
+        let sampled = noise(Labels::Sampled, false).apply(&v).unwrap();
+        assert_flat(name, "Cv of drawn labels", &sampled, &expected["sampled_product"]);
+        let centred = noise(Labels::Sampled, true);
+        let form = centred.quadratic_forms(std::slice::from_ref(&v)).unwrap()[0];
+        assert_number(name, "the centred form", form, &expected["centred_form"]);
+        let centred = dense(&centred).unwrap();
+        assert_number(name, "the alignment", hessian.cosine(&centred).unwrap(), &expected["cosine"]);
+    }
+}
+
+fn assert_flat(name: &str, what: &str, found: &Tensor, expected: &Value) {
+    assert_values(name, what, &flat_to_vec(found).unwrap(), expected);
+}
+
+fn assert_values(name: &str, what: &str, found: &[f64], expected: &Value) {
+    let expected: Vec<f64> = serde_json::from_value(expected.clone()).unwrap();
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    let error = norm(&mut found.iter().zip(&expected).map(|(a, b)| a - b)) / norm(&mut expected.iter().copied());
+    assert!(found.len() == expected.len() && error <= TOLERANCE, "{name}: {what} is off by {error:e}");
 }

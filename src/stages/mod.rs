@@ -2,16 +2,20 @@
 //!
 //! Reading order: `setting` (model, loss and data as one function, for every action of the science), `index` (the lists of states and
 //! minima that stages hand on), `tables` (CSV, and where it is put for people), `foresee` (what a run would find and what it would make), `replay`, `descend` and `evaluate` (how a state is
-//! reached, projected and evaluated), then the kinds: `dataset`, `train`, `checkpoint`, `import`, `project`, `connect`, `trace`, and `plot`, `claim`, `command`
-//! (with `aftermath`, what one leaves behind), and `export` (a state for PyTorch, which is no stage).
+//! reached, projected and evaluated), then the kinds: `dataset`, `train`, `checkpoint`, `import`, `project`, `connect`; `curved` (which matrix of the loss), `estimate`,
+//! `estimator` and `trace`, `spectrum` and `spectrum_tables`; and `plot`, `claim`, `command` (with `aftermath`, what one leaves behind), and `export` (a state for
+//! PyTorch, which is no stage).
 
 mod aftermath;
 mod checkpoint;
 mod claim;
 mod command;
 mod connect;
+mod curved;
 mod dataset;
 mod descend;
+mod estimate;
+mod estimator;
 mod evaluate;
 mod export;
 mod foresee;
@@ -21,6 +25,8 @@ mod plot;
 mod project;
 mod replay;
 mod setting;
+mod spectrum;
+mod spectrum_tables;
 mod tables;
 mod trace;
 mod train;
@@ -43,6 +49,7 @@ pub fn kinds() -> Kinds {
         Arc::new(project::GdProject),
         Arc::new(connect::ConnectednessBisect),
         Arc::new(trace::TraceEstimate),
+        Arc::new(spectrum::Spectrum),
         Arc::new(plot::Plot),
         Arc::new(claim::Claim),
         Arc::new(command::Command),
@@ -62,7 +69,13 @@ pub fn actions() -> Vec<&'static dyn ActionKind> {
         &export::NormStatistics,
         &descend::Descent,
         &connect::Line,
-        &trace::Probe,
+        &estimate::Probe,
+        &estimate::FindSubspace,
+        &estimate::Hold,
+        &estimate::Xtrace,
+        &estimate::LayerProbe,
+        &spectrum::Lanczos,
+        &spectrum::Eigenvalues,
         &plot::Draw,
         &claim::Judge,
         &command::Execute,
@@ -82,6 +95,7 @@ pub fn work(kind: &str, params: &Arc<dyn Params>) -> Arc<dyn Work> {
         "gd-project" => Arc::new(params.of::<project::ProjectParams>().clone()),
         "connectedness-bisect" => Arc::new(params.of::<connect::ConnectParams>().clone()),
         "trace-estimate" => Arc::new(params.of::<trace::TraceParams>().clone()),
+        "spectrum" => Arc::new(params.of::<spectrum::SpectrumParams>().clone()),
         "plot" => Arc::new(params.of::<plot::PlotParams>().clone()),
         "claim" => Arc::new(params.of::<claim::ClaimParams>().clone()),
         "command" => Arc::new(params.of::<command::CommandParams>().clone()),

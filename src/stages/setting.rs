@@ -207,16 +207,30 @@ pub fn dataset(cx: &ActionContext<'_>, name: &str) -> Result<Arc<Dataset>, Failu
 /// # Errors
 /// If the data is absent, or the model does not fit it.
 pub fn objective(cx: &ActionContext<'_>) -> Result<Arc<Objective>, Failure> {
+    objective_on(cx, None)
+}
+
+/// As [`objective`], over so many samples of the data set, evenly spaced in its order: sample ⌊iS/n⌋ for each i below n.
+///
+/// # Errors
+/// Also if there are fewer samples.
+pub fn objective_on(cx: &ActionContext<'_>, samples: Option<u64>) -> Result<Arc<Objective>, Failure> {
     let data = dataset(cx, "data")?;
     let model: Architecture = cx.required("model")?;
     let loss = cx.param("loss", LOSS)?;
     let chunk = cx.param("chunk", CHUNK)? as usize;
     let placement = placement(cx)?;
     let digest = cx.source("data").digest();
-    let name = format!("{digest} {model:?} {loss:?} {chunk} {placement:?}");
+    let name = format!("{digest} {model:?} {loss:?} {chunk} {placement:?} {samples:?}");
     cx.memo(&name, || {
         let model = model.build(data.shape, data.classes)?;
-        Ok(Objective::new(model, loss, &data, chunk, placement)?)
+        let Some(samples) = samples else { return Ok(Objective::new(model, loss, &data, chunk, placement)?) };
+        let (samples, all) = (samples as usize, data.len());
+        if samples > all {
+            return Err(Failure::Work(format!("`samples` is {samples}, and the training set has {all}")));
+        }
+        let chosen: Vec<usize> = (0..samples).map(|i| i * all / samples).collect();
+        Ok(Objective::new(model, loss, &data.select(&chosen), chunk, placement)?)
     })
 }
 

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
+
 use crate::execute::{Failure, Place, StageContext};
-use crate::key::Output;
+use crate::key::{Output, Record};
 use crate::plot::{Cell, Column, Table};
 
 /// A table whose columns are named, with units in parentheses: `distance (1)`.
@@ -31,6 +33,19 @@ pub fn count(value: u64) -> Cell {
 /// If the store cannot keep them.
 pub fn keep(cx: &StageContext<'_>, table: &Table) -> Result<Output, Failure> {
     cx.keep(table.to_csv().map_err(Failure::work)?.as_bytes())
+}
+
+/// What an action wrote as JSON, however long.
+///
+/// # Errors
+/// If its bytes are absent and cannot be made again, or do not read.
+pub fn json<T: DeserializeOwned>(cx: &StageContext<'_>, record: &Record, name: &str) -> Result<T, Failure> {
+    let unread = |problem: String| {
+        let (kind, key) = (&record.fingerprint.kind, record.key.short());
+        Failure::Work(format!("`{name}` of `{kind}` {key} does not read: {problem}"))
+    };
+    let output = record.outputs.get(name).ok_or_else(|| unread("it made none".to_owned()))?;
+    serde_json::from_slice(&cx.read(output)?).map_err(|error| unread(error.to_string()))
 }
 
 /// Where the table of an instance is put for people: `trace.csv`, `trace.model=mlp.csv`.

@@ -1,44 +1,107 @@
-//! The trace of the Hessian by Hutchinson's estimator (Hutchinson 1990): vᵀHv has mean tr H for probes v of independent
-//! random signs, whose variance is twice the sum of squares off the diagonal.
+//! Probes, and estimates from them. Hutchinson's estimator of a trace (Hutchinson 1990): vᵀAv has mean tr A for probes v of
+//! independent entries of mean 0 and variance 1. With signs its variance is twice the sum of squares off the diagonal; with
+//! normal entries, twice the sum of all squares.
 
 use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
 
-use crate::ml::objective::{Interrupt, Objective};
+use super::operator::{At, SymmetricOperator};
+use super::vectors::vector;
+use crate::ml::objective::{Interrupt, Objective, Placement};
 use crate::ml::params::{Theta, flat_from_singles};
 use crate::ml::rng::Stream;
 use crate::ml::{Error, Result};
 
-/// Probe `index` of a stream: `n` independent signs ±1, shape `(n,)`. Each can be had without the others.
-///
-/// # Errors
-/// [`Error::Setting`] for a dtype other than f32 and f64.
-pub fn probe(stream: &Stream, index: u32, n: usize, dtype: DType) -> Result<Tensor> {
-    let signs = stream.at(0, index).signs(n);
-    flat_from_singles(signs, dtype, &Device::Cpu)
+/// Vectors that are drawn at a time, since each is as large as θ.
+const TOGETHER: usize = 8;
+
+/// Below so many single values, two standard errors cover less than nine times in ten (Student's distribution).
+pub const FEW: usize = 7;
+
+/// What the entries of a probe are drawn from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Distribution {
+    /// ±1 with equal probability.
+    #[default]
+    Rademacher,
+    /// Standard normal.
+    Gaussian,
 }
 
-/// vᵀHv at θ for the probes of these indices, in their order. Each value depends on its own probe alone.
+/// All the probes of one stream. Each can be had without the others.
+#[derive(Clone, Debug)]
+pub struct Probes {
+    /// Where they are drawn; probe `index` at position (0, `index`).
+    pub stream: Stream,
+    /// From what.
+    pub distribution: Distribution,
+}
+
+impl Probes {
+    /// Probes of signs.
+    pub fn signs(stream: Stream) -> Self {
+        Self { stream, distribution: Distribution::Rademacher }
+    }
+
+    /// Probe `index`, of shape `(n,)`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a dtype other than f32 and f64.
+    pub fn probe(&self, index: u32, n: usize, placement: &Placement) -> Result<Tensor> {
+        let mut draws = self.stream.at(0, index);
+        match self.distribution {
+            Distribution::Rademacher => {
+                Ok(flat_from_singles(draws.signs(n), placement.dtype, &Device::Cpu)?.to_device(&placement.device)?)
+            }
+            Distribution::Gaussian => vector((0..n).map(|_| draws.normal()), placement),
+        }
+    }
+
+    /// vᵀAv for the probes of these indices, in their order. Each value depends on its own probe alone.
+    ///
+    /// # Errors
+    /// Those of [`SymmetricOperator::quadratic_forms`].
+    pub fn forms(&self, operator: &dyn SymmetricOperator, indices: &[u32]) -> Result<Vec<f64>> {
+        self.mapped_forms(operator, indices, |probe| Ok(probe.clone()))
+    }
+
+    /// As [`forms`](Self::forms), of what `map` makes of each probe.
+    pub(super) fn mapped_forms(
+        &self,
+        operator: &dyn SymmetricOperator,
+        indices: &[u32],
+        map: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<Vec<f64>> {
+        let mut forms = Vec::with_capacity(indices.len());
+        for group in indices.chunks(TOGETHER) {
+            let draw = |&index| map(&self.probe(index, operator.len(), operator.placement())?);
+            forms.extend(operator.quadratic_forms(&group.iter().map(draw).collect::<Result<Vec<_>>>()?)?);
+        }
+        Ok(forms)
+    }
+}
+
+/// Probe `index` of signs, of shape `(n,)`, on the CPU.
 ///
 /// # Errors
-/// Those of [`Objective::quadratic_forms`].
+/// Those of [`Probes::probe`].
+pub fn probe(stream: &Stream, index: u32, n: usize, dtype: DType) -> Result<Tensor> {
+    Probes::signs(stream.clone()).probe(index, n, &Placement::cpu(dtype))
+}
+
+/// vᵀHv at θ for the probes of signs of these indices, in their order.
+///
+/// # Errors
+/// Those of [`Probes::forms`].
 pub fn probes(
     objective: &Objective,
     theta: &Theta,
     stream: &Stream,
     indices: &[u32],
-    stop: &dyn Interrupt,
+    stop: &(dyn Interrupt + Sync),
 ) -> Result<Vec<f64>> {
-    let mut forms = Vec::with_capacity(indices.len());
-    // Probes are drawn a few at a time, since each is as large as θ.
-    for group in indices.chunks(8) {
-        let draw = |&index| {
-            let probe = probe(stream, index, theta.len(), theta.dtype())?;
-            Ok(probe.to_device(&objective.placement().device)?)
-        };
-        let directions = group.iter().map(draw).collect::<Result<Vec<_>>>()?;
-        forms.extend(objective.quadratic_forms(theta, &directions, stop)?);
-    }
-    Ok(forms)
+    Probes::signs(stream.clone()).forms(&At::hessian(objective, theta, stop), indices)
 }
 
 /// An estimate from independent single values, with its errors.
@@ -71,10 +134,17 @@ impl Estimate {
         let sd = (values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / (n - 1.0)).sqrt();
         Ok(Self { mean, sd, stderr: sd / n.sqrt(), count: values.len() })
     }
+
+    /// The same with something added that has no error.
+    #[must_use]
+    pub fn shifted(self, by: f64) -> Self {
+        Self { mean: self.mean + by, ..self }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{Explicit, assert_honest, network_like};
     use super::*;
 
     #[test]
@@ -90,9 +160,40 @@ mod tests {
     }
 
     #[test]
+    fn either_sort_of_probe_is_unbiased_and_knows_its_error() {
+        let values = network_like(60);
+        let trace = values.iter().sum();
+        let matrix = Explicit::with_spectrum(&values, 3);
+        for distribution in [Distribution::Rademacher, Distribution::Gaussian] {
+            let repeat = |seed| {
+                let probes = Probes { stream: Stream::new(seed, "probe"), distribution };
+                Estimate::of(&probes.forms(&matrix, &(0..20).collect::<Vec<_>>()).unwrap()).unwrap()
+            };
+            assert_honest(&format!("{distribution:?}"), trace, &(0..400).map(repeat).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn two_standard_errors_of_few_values_cover_too_little() {
+        // The reason for `FEW`: Student's distribution, at its limit, on normal values.
+        let coverage = |count: u32| {
+            let stream = Stream::new(1, "few");
+            let repeat = |index| {
+                let mut draws = stream.at(count, index);
+                Estimate::of(&(0..count).map(|_| draws.normal()).collect::<Vec<_>>()).unwrap()
+            };
+            let repeats = (0..20_000).map(repeat);
+            repeats.filter(|estimate| estimate.mean.abs() < 2.0 * estimate.stderr).count() as f64 / 20_000.0
+        };
+        assert!(coverage(FEW as u32 - 1) < 0.902, "{}", coverage(FEW as u32 - 1));
+        assert!(coverage(FEW as u32) > 0.902, "{}", coverage(FEW as u32));
+    }
+
+    #[test]
     fn a_probe_is_signs_and_depends_on_its_index_alone() {
-        let stream = Stream::new(1, "probe");
-        let signs = |index| probe(&stream, index, 100, DType::F64).unwrap().to_vec1::<f64>().unwrap();
+        let probes = Probes::signs(Stream::new(1, "probe"));
+        let placement = Placement::cpu(DType::F64);
+        let signs = |index| probes.probe(index, 100, &placement).unwrap().to_vec1::<f64>().unwrap();
         assert!(signs(3).iter().all(|sign| sign.abs().to_bits() == 1.0f64.to_bits()));
         assert_eq!(signs(3), signs(3));
         assert_ne!(signs(3), signs(4));

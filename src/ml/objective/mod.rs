@@ -6,8 +6,9 @@
 //! an interrupt once a chunk.
 //!
 //! Reading order: this file (what can be asked), then `samples` (the partition), `passes` (forward along directions,
-//! reverse).
+//! reverse), `curved` (products with matrices that the logits make).
 
+mod curved;
 mod passes;
 mod samples;
 #[cfg(test)]

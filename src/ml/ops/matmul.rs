@@ -45,10 +45,25 @@ impl<'a, T> Matrix<'a, T> {
 ///
 /// # Panics
 /// If the three do not fit together: a defect of the caller.
-#[expect(unsafe_code, reason = "the `gemm` crate takes pointers")]
 pub(super) fn product<T: Real>(out: &mut [T], left: Matrix<'_, T>, right: Matrix<'_, T>, add: bool) {
+    assert!(out.len() == left.size.0 * right.size.1, "the result of a product fits");
+    product_in_rows((out, right.size.1), left, right, add);
+}
+
+/// As [`product`], with a result whose rows lie `apart` elements from each other; what is between them stays.
+///
+/// # Panics
+/// If the three do not fit together: a defect of the caller.
+#[expect(unsafe_code, reason = "the `gemm` crate takes pointers")]
+pub(super) fn product_in_rows<T: Real>(
+    (out, apart): (&mut [T], usize),
+    left: Matrix<'_, T>,
+    right: Matrix<'_, T>,
+    add: bool,
+) {
     let ((m, k), (inner, n)) = (left.size, right.size);
-    assert!(k == inner && out.len() == m * n && left.fits() && right.fits(), "operands of a product fit");
+    let room = m == 0 || n == 0 || (n <= apart && (m - 1) * apart + n <= out.len());
+    assert!(k == inner && room && left.fits() && right.fits(), "operands of a product fit");
     let stride = usize::cast_signed;
     // SAFETY: the assertion above bounds every element that the product reads or writes by the slices that are borrowed
     // here, `out` exclusively; T is f32 or f64, which `gemm` knows.
@@ -59,7 +74,7 @@ pub(super) fn product<T: Real>(out: &mut [T], left: Matrix<'_, T>, right: Matrix
             k,
             out.as_mut_ptr(),
             1,
-            stride(n),
+            stride(apart),
             add,
             left.values.as_ptr(),
             stride(left.strides.1),

@@ -8,7 +8,8 @@
 //! Images have their channels last, `[S, H, W, C]`: a pixel is then a run of memory, which is what vectors want.
 //!
 //! Reading order: `real` (reading tensors, dispatch on dtype), `lanes` (vectors, dispatch on the machine), `tiles` (the fixed partition),
-//! `elementwise`, `reduce`, `matmul`, `conv/`, `channels` (bias, sums and products per channel), `concat`, `norm/`, `pool`, `softmax`, `axes`; `memory` (what the allocator is told).
+//! `elementwise`, `reduce`, `matmul`, `conv/`, `channels` (bias, sums and products per channel), `concat`, `norm/`, `pool`, `softmax`, `axes`; `band`
+//! (symmetric matrices made tridiagonal); `memory` (what the allocator is told).
 
 #![expect(
     clippy::inline_always,
@@ -17,6 +18,7 @@
 #![expect(clippy::needless_range_loop, reason = "an index runs over several arrays at once, as in the formulas")]
 
 pub mod axes;
+pub mod band;
 pub mod channels;
 pub mod concat;
 pub mod conv;

@@ -65,6 +65,21 @@ pub fn softmax_tangent_adjoint(p: &Tensor, t: &Tensor, g: &Tensor) -> Result<Ten
     }))
 }
 
+/// r·⟨r, t⟩, row by row: the product with the matrix of rank one that each sample's residual `r` makes.
+///
+/// # Errors
+/// [`Error::Shape`](crate::ml::Error::Shape) unless both are `[S, K]`.
+pub fn residual_square(r: &Tensor, t: &Tensor) -> Result<Tensor> {
+    const NAME: &str = "residual_square";
+    let (_, classes) = rows(NAME, r)?;
+    dispatch!(NAME, r, T => map_rows::<T, 2>(NAME, [r, t], classes, 4, |[r, t], out| {
+        let along = dot(r, t);
+        for (out, r) in out.iter_mut().zip(r) {
+            *out = T::from_f64(r.to_f64() * along);
+        }
+    }))
+}
+
 /// The cross-entropy's excess over the entropy of its targets, summed over samples in f64, and its gradient p − q with
 /// respect to the logits. The excess is KL(q‖p) = Σ q(eᵘ − 1 − u) with u = log p − log q, whose terms are all ≥ 0: no
 /// difference of large numbers. Without smoothing it is −log p of the class.

@@ -140,7 +140,11 @@ fn read_layer(reader: &mut Reader<'_>) -> LayerSpec {
     LayerSpec {
         field: reader.references("from", "the stages whose tables are drawn", &[]).field,
         table: reader
-            .choice("table", "which of their tables", &named(&["table", "lines", "path", "probes"]))
+            .choice(
+                "table",
+                "which of their tables",
+                &named(&["table", "lines", "path", "probes", "layers", "top", "density"]),
+            )
             .default("table".to_owned())
             .value(),
         x: reader.text("x", "the column along").required().value(),

@@ -16,7 +16,10 @@ const DEFAULTS: [(&str, &str); 7] = [
     ),
     ("until_loss = 0.3", "first = 0\nevery = 1\nuntil = \"loss\"\nmax_steps = 20000\non_cap = \"list\""),
     ("threshold = 0.35", "depth = 64"),
-    ("probes = 4", "every = 1\nseed = 0"),
+    (
+        "probes = 4",
+        "every = 1\nseed = 0\nof = \"hessian\"\nmethod = \"hutchinson\"\ndistribution = \"rademacher\"\nper_layer = false",
+    ),
     ("kind = \"plot\"", "width = \"double\"\npanels = {}\nmarks = []"),
     ("statistic = \"fraction-connected\"", "after_epoch = 0\nat_least = 0.99"),
 ];

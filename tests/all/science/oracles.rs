@@ -2,7 +2,8 @@
 //! descents against direct evaluation.
 
 use serde_json::Value;
-use thalweg::ml::curvature::dense::hessian;
+use thalweg::ml::curvature::dense::dense;
+use thalweg::ml::curvature::operator::At;
 use thalweg::ml::data::Dataset;
 use thalweg::ml::loss::Loss;
 use thalweg::ml::models::{Activation, Architecture};
@@ -45,7 +46,8 @@ fn the_mean_over_many_probes_is_the_trace_of_the_whole_hessian() {
     let (means, errors) = (table.numbers("trace"), table.numbers("stderr"));
     assert!(table.numbers("probes").iter().all(|&count| count == f64::from(probes)));
     for (point, minimum) in minima["points"].as_array().unwrap().iter().enumerate() {
-        let whole = hessian(&objective, &theta_of(&minimum["theta"]), &NoInterrupt).unwrap();
+        let theta = theta_of(&minimum["theta"]);
+        let whole = dense(&At::hessian(&objective, &theta, &NoInterrupt)).unwrap();
         let trace = whole.trace();
         assert!((means[point] - trace).abs() < 4.0 * errors[point], "{point}: {} against {trace}", means[point]);
         // The variance of vᵀHv over signs is 2·Σ_{i≠j} H_ij²; the standard error of 200 probes is known to 1/√400 = 5 %.

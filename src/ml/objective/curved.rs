@@ -1,0 +1,66 @@
+//! Products with the matrices `JᵀMJ`, meant over samples: J is the Jacobian of the logits, M a matrix of each sample's logits.
+//! Forms are first-order jets, forward only; products are one reverse pass behind them, seeded with M·Jv.
+
+use candle_core::Tensor;
+
+use super::{Interrupt, Objective};
+use crate::ml::Result;
+use crate::ml::jet::Order;
+use crate::ml::loss::LogitMatrix;
+use crate::ml::params::Theta;
+use crate::ml::tape::Var;
+
+/// Directions that share one value pass; their number bounds the memory of a pass and changes no result.
+const DIRECTIONS: usize = 8;
+
+impl Objective {
+    /// vᵀ(JᵀMJ)v for each direction `v`, of shape `(N,)` and θ's dtype: forward only, batch norm in training mode over the
+    /// fixed chunks. The bytes of each do not depend on which others are asked with it.
+    ///
+    /// # Errors
+    /// Those of [`value`](Self::value).
+    pub fn logit_forms(
+        &self,
+        theta: &Theta,
+        matrix: LogitMatrix,
+        directions: &[Tensor],
+        stop: &dyn Interrupt,
+    ) -> Result<Vec<f64>> {
+        let mut all = Vec::with_capacity(directions.len());
+        for group in directions.chunks(DIRECTIONS) {
+            let values = self.parts(theta)?.into_iter().map(Var::constant).collect();
+            let params = self.lines(theta, values, group, Order::One)?;
+            let mut sums = vec![0.0; group.len()];
+            for range in self.chunks(stop) {
+                let range = range?;
+                let logits = self.logits(&params, range.clone())?;
+                let products = self.loss.logit_products(matrix, &logits, self.targets(range))?;
+                for ((sum, tangent), product) in sums.iter_mut().zip(logits.tangents()).zip(products) {
+                    let Some(first) = &tangent.first else { continue };
+                    *sum += self.mean(&first.dot(&Var::constant(product))?)?.finite("the quadratic form")?;
+                }
+            }
+            all.extend(sums);
+        }
+        Ok(all)
+    }
+
+    /// (JᵀMJ)v, of shape `(N,)`.
+    ///
+    /// # Errors
+    /// Those of [`value`](Self::value).
+    pub fn logit_product(
+        &self,
+        theta: &Theta,
+        matrix: LogitMatrix,
+        v: &Tensor,
+        stop: &dyn Interrupt,
+    ) -> Result<Tensor> {
+        let (_, product) = self.reverse(theta, Some((v, Order::One)), "the product", stop, |params, range| {
+            let logits = self.logits(params, range.clone())?;
+            let seed = self.loss.logit_products(matrix, &logits, self.targets(range))?.remove(0);
+            logits.value().dot(&Var::constant(seed))
+        })?;
+        Ok(product)
+    }
+}
