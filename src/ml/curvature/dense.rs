@@ -77,7 +77,7 @@ impl Symmetric {
     pub fn eigenvalues(&self) -> Result<Vec<f64>> {
         self.finite()?;
         let n = self.n;
-        let (diagonal, mut below) = band::tridiagonal(self.values.clone(), n);
+        let (diagonal, mut below) = band::tridiagonal(self.values.clone(), n)?;
         below.resize(n, 0.0);
         let (diagonal, below) = (Col::from_fn(n, |i| diagonal[i]), Col::from_fn(n, |i| below[i]));
         let mut values = Col::<f64>::zeros(n);

@@ -6,6 +6,7 @@
 
 use super::matmul::{Matrix, product, product_in_rows};
 use super::{lanes, tiles};
+use crate::ml::{Error, Result};
 
 /// Width of the band below the diagonal. A wider one spares passes over the matrix and costs more in the second stage.
 const BAND: usize = 48;
@@ -16,10 +17,16 @@ const ROWS: usize = 256;
 /// The diagonal and what is below it, n and n − 1 long, of a tridiagonal matrix that has the eigenvalues of the symmetric
 /// matrix of `n` rows in `values`.
 ///
-/// # Panics
-/// Unless there are n² values.
-pub fn tridiagonal(mut values: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>) {
-    assert_eq!(values.len(), n * n, "a square matrix");
+/// # Errors
+/// [`Error::Shape`] unless there are n² values.
+pub fn tridiagonal(mut values: Vec<f64>, n: usize) -> Result<(Vec<f64>, Vec<f64>)> {
+    if n.checked_mul(n) != Some(values.len()) {
+        return Err(Error::Shape {
+            operation: "tridiagonal",
+            expected: format!("the elements of a matrix of {n} rows and as many columns"),
+            found: format!("{} elements", values.len()),
+        });
+    }
     let mut column = 0;
     while column + BAND + 1 < n {
         reduce_panel(&mut values, n, column);
@@ -29,7 +36,7 @@ pub fn tridiagonal(mut values: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>) {
     drop(values);
     lanes::run(|| (0..n.saturating_sub(2)).for_each(|column| band.chase(column)));
     let below = (0..n.saturating_sub(1)).map(|i| band.at(i + 1, i)).collect();
-    ((0..n).map(|i| band.at(i, i)).collect(), below)
+    Ok(((0..n).map(|i| band.at(i, i)).collect(), below))
 }
 
 /// Reflections as `I − VTVᵀ`; V is stored column by column.

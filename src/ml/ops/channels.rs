@@ -7,7 +7,7 @@ use candle_core::Tensor;
 
 use super::elementwise::{AddScaled, OfTwo, Product};
 use super::lanes::{self, Simd, WithSimd};
-use super::real::{Read, Real, dispatch, shape, tensor};
+use super::real::{Read, Real, dispatch, elements, shape, tensor};
 use super::tiles::{self, ELEMENTS, Room};
 use crate::ml::Result;
 
@@ -41,15 +41,16 @@ pub fn mul_channels(x: &Tensor, c: &Tensor) -> Result<Tensor> {
 /// `c`, `[C]`, repeated to `dims`, `[…, C]`.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless `c` has one value a channel of `dims`.
+/// [`Error::Shape`](crate::ml::Error::Shape) unless `c` has one value a channel of `dims`, or for more elements than memory holds.
 pub fn broadcast_channels(c: &Tensor, dims: &[usize]) -> Result<Tensor> {
     const NAME: &str = "broadcast_channels";
-    if dims.last() != c.dims().first() || c.rank() != 1 {
+    let fits = c.rank() == 1 && dims.last() == c.dims().first();
+    let Some(count) = elements(dims).filter(|_| fits) else {
         return Err(shape(NAME, format!("one value a channel of {dims:?}"), &[c]));
-    }
+    };
     dispatch!(NAME, c, T => {
         let c = Read::<T>::of(c, NAME)?;
-        let (c, count): (&[T], usize) = (&c, dims.iter().product());
+        let c: &[T] = &c;
         let out = tiles::make(count, tile(c.len()), count, |_, tile| {
             tile.chunks_exact_mut(c.len()).for_each(|row| row.copy_from_slice(c));
         });

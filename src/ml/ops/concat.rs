@@ -4,7 +4,7 @@
 use candle_core::Tensor;
 
 use super::channels::{rows, tile};
-use super::real::{Read, Real, dispatch, shape, tensor};
+use super::real::{Read, Real, dispatch, elements, shape, tensor};
 use super::tiles;
 use crate::ml::Result;
 
@@ -37,8 +37,8 @@ pub fn concat(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub fn take_channels(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
     const NAME: &str = "take_channels";
     let [_, channels] = rows(NAME, x)?;
-    if count == 0 || first + count > channels {
-        return Err(shape(NAME, format!("at least one channel, and {} to take {count} from", first + count), &[x]));
+    if count == 0 || first.checked_add(count).is_none_or(|end| end > channels) {
+        return Err(shape(NAME, format!("at least one channel, and as many as to take {count} from {first} on"), &[x]));
     }
     let dims = [&x.dims()[..x.rank() - 1], &[count]].concat();
     dispatch!(NAME, x, T => {
@@ -53,12 +53,16 @@ pub fn take_channels(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
 /// The channels of `x`, `[…, C]`, after `before` channels of zeros and before `after` more: `[…, before + C + after]`.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless `x` is `[…, C]`.
+/// [`Error::Shape`](crate::ml::Error::Shape) unless `x` is `[…, C]`, or for more channels than memory holds.
 pub fn pad_channels(x: &Tensor, before: usize, after: usize) -> Result<Tensor> {
     const NAME: &str = "pad_channels";
     let [_, channels] = rows(NAME, x)?;
-    let width = before + channels + after;
-    let dims = [&x.dims()[..x.rank() - 1], &[width]].concat();
+    let width = before.checked_add(channels).and_then(|width| width.checked_add(after));
+    let dims = width.map(|width| [&x.dims()[..x.rank() - 1], &[width]].concat());
+    let (Some(width), Some(dims)) = (width, dims.filter(|dims| elements(dims).is_some())) else {
+        let expected = format!("no more channels than memory holds, not {before} before and {after} after");
+        return Err(shape(NAME, expected, &[x]));
+    };
     dispatch!(NAME, x, T => {
         let x = Read::<T>::of(x, NAME)?;
         let x: &[T] = &x;

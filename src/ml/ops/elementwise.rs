@@ -120,10 +120,14 @@ pub fn inverse_root(a: &Tensor, shift: f64) -> Result<Tensor> {
 /// `a += b`, in the storage of `a`, which nothing else may read.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless the operands have one shape and dtype.
+/// [`Error::Shape`](crate::ml::Error::Shape) unless the operands have one shape and dtype; [`Error::Tensor`](crate::ml::Error::Tensor)
+/// where they share their storage.
 pub fn accumulate(a: &Tensor, b: &Tensor) -> Result<()> {
     if a.dims() != b.dims() || a.dtype() != b.dtype() {
         return Err(shape("accumulate", "tensors of one shape and dtype", &[a, b]));
+    }
+    if !a.is_contiguous() || !b.is_contiguous() {
+        return Err(shape("accumulate", "contiguous tensors", &[a, b]));
     }
     dispatch!("accumulate", a, T => Ok(a.inplace_op2(b, &Accumulate::<T>(std::marker::PhantomData))?))
 }

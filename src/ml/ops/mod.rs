@@ -28,8 +28,12 @@ pub mod matmul;
 pub mod memory;
 pub mod norm;
 pub mod pool;
+#[cfg(test)]
+mod properties;
 mod real;
 pub mod reduce;
+#[cfg(test)]
+mod refusals;
 pub mod softmax;
 #[cfg(test)]
 mod tests;

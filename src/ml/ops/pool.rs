@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Tensor, WithDType};
 
 use super::lanes::{self, Simd, WithSimd};
-use super::real::{Read, Real, dispatch, shape, tensor};
+use super::real::{Read, Real, dispatch, elements, shape, tensor};
 use super::tiles::{self, ELEMENTS};
 use crate::ml::Result;
 
@@ -32,7 +32,7 @@ impl Sizes {
     fn of(dims: &[usize], window: Window) -> Option<Self> {
         let &[samples, height, width, channels] = dims else { return None };
         let fits = window.0 > 0 && window.1 > 0 && height >= window.0 && width >= window.1 && channels > 0;
-        fits.then_some(Self { samples, image: (height, width), channels, window })
+        elements(dims).filter(|_| fits).map(|_| Self { samples, image: (height, width), channels, window })
     }
 
     fn from(&self) -> [usize; 4] {
@@ -80,10 +80,13 @@ impl Sizes {
 /// numbers.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless `x` is images that hold a window.
+/// [`Error::Shape`](crate::ml::Error::Shape) unless `x` is images that hold a window, of fewer than 2³² elements each.
 pub fn maxima(x: &Tensor, window: Window) -> Result<Selection> {
     const NAME: &str = "max_pool";
     let sizes = sizes(NAME, x, window)?;
+    if u32::try_from(sizes.input()).is_err() {
+        return Err(shape(NAME, "images of fewer than 2³² elements", &[x]));
+    }
     dispatch!(NAME, x, T => {
         let x = Read::<T>::of(x, NAME)?;
         let x: &[T] = &x;
@@ -202,8 +205,9 @@ pub fn avg_pool(x: &Tensor, window: Window) -> Result<Tensor> {
 /// [`Error::Shape`](crate::ml::Error::Shape) if `g` is not of the shape that such a pool gives.
 pub fn avg_pool_adjoint(g: &Tensor, from: [usize; 4], window: Window) -> Result<Tensor> {
     const NAME: &str = "avg_pool_adjoint";
+    let expected = || format!("the gradient of images {from:?} pooled over windows of {} × {}", window.0, window.1);
     let fitting = Sizes::of(&from, window).filter(|sizes| g.dims() == sizes.to());
-    let sizes = fitting.ok_or_else(|| shape(NAME, format!("the gradient of pooled images {from:?}"), &[g]))?;
+    let sizes = fitting.ok_or_else(|| shape(NAME, expected(), &[g]))?;
     dispatch!(NAME, g, T => {
         let g = Read::<T>::of(g, NAME)?;
         let g: &[T] = &g;

@@ -119,9 +119,19 @@ fn no_kernel(operation: &'static str, device: &Device) -> Error {
     Error::Setting(format!("`{operation}` has no kernel for {:?}, only for the CPU", device.location()))
 }
 
+/// How many elements a tensor of these sizes has; none where no address space holds as many.
+pub(super) fn elements(dims: &[usize]) -> Option<usize> {
+    const MOST: usize = isize::MAX as usize / size_of::<f64>();
+    let count = dims.iter().try_fold(1usize, |count, &size| count.checked_mul(size))?;
+    (count <= MOST).then_some(count)
+}
+
 /// The error of operands whose shapes do not go together.
 pub(super) fn shape(operation: &'static str, expected: impl Into<String>, found: &[&Tensor]) -> Error {
-    let found = found.iter().map(|tensor| format!("{:?}", tensor.dims())).collect::<Vec<_>>().join(" and ");
+    let found = match found {
+        [] => "nothing".to_owned(),
+        found => found.iter().map(|tensor| format!("{:?}", tensor.dims())).collect::<Vec<_>>().join(" and "),
+    };
     Error::Shape { operation, expected: expected.into(), found }
 }
 

@@ -4,7 +4,7 @@ use candle_core::{Tensor, WithDType};
 
 use super::real::{Read, Real, dispatch, shape, tensor};
 use super::tiles;
-use crate::ml::Result;
+use crate::ml::{Error, Result};
 
 /// Samples in a tile; the loss is summed tile by tile in order.
 const SAMPLES: usize = 256;
@@ -24,7 +24,7 @@ pub struct Targets<'a> {
 /// p = softmax(z), row by row.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless `z` is `[S, K]`.
+/// [`Error::Shape`] unless `z` is `[S, K]`.
 pub fn softmax(z: &Tensor) -> Result<Tensor> {
     let (_, classes) = rows("softmax", z)?;
     dispatch!("softmax", z, T => map_rows::<T, 1>("softmax", [z], classes, EXPONENTIAL, |[z], out| {
@@ -38,7 +38,7 @@ pub fn softmax(z: &Tensor) -> Result<Tensor> {
 /// J·t = p∘(t − ⟨p, t⟩), row by row, where J is the (symmetric) Jacobian of softmax at its value `p`.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless both are `[S, K]`.
+/// [`Error::Shape`] unless both are `[S, K]`.
 pub fn softmax_tangent(p: &Tensor, t: &Tensor) -> Result<Tensor> {
     const NAME: &str = "softmax_tangent";
     let (_, classes) = rows(NAME, p)?;
@@ -53,7 +53,7 @@ pub fn softmax_tangent(p: &Tensor, t: &Tensor) -> Result<Tensor> {
 /// The gradient of ⟨g, p∘(t − ⟨p, t⟩)⟩ with respect to p, row by row: g∘(t − ⟨p, t⟩) − ⟨g, p⟩·t.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless all are `[S, K]`.
+/// [`Error::Shape`] unless all are `[S, K]`.
 pub fn softmax_tangent_adjoint(p: &Tensor, t: &Tensor, g: &Tensor) -> Result<Tensor> {
     const NAME: &str = "softmax_tangent_adjoint";
     let (_, classes) = rows(NAME, p)?;
@@ -68,7 +68,7 @@ pub fn softmax_tangent_adjoint(p: &Tensor, t: &Tensor, g: &Tensor) -> Result<Ten
 /// r·⟨r, t⟩, row by row: the product with the matrix of rank one that each sample's residual `r` makes.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless both are `[S, K]`.
+/// [`Error::Shape`] unless both are `[S, K]`.
 pub fn residual_square(r: &Tensor, t: &Tensor) -> Result<Tensor> {
     const NAME: &str = "residual_square";
     let (_, classes) = rows(NAME, r)?;
@@ -85,7 +85,7 @@ pub fn residual_square(r: &Tensor, t: &Tensor) -> Result<Tensor> {
 /// difference of large numbers. Without smoothing it is −log p of the class.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless `z` is `[S, K]` with one label below K a sample.
+/// [`Error::Shape`] unless `z` is `[S, K]` with one label below K a sample; [`Error::Setting`] for a smoothing out of range.
 pub fn cross_entropy(z: &Tensor, targets: Targets<'_>) -> Result<(f64, Tensor)> {
     let (_, classes) = rows("cross_entropy", z)?;
     let smooth = targets.smoothing / classes as f64;
@@ -111,7 +111,7 @@ pub fn cross_entropy(z: &Tensor, targets: Targets<'_>) -> Result<(f64, Tensor)> 
 /// ½ Σ (z − onehot)² over classes, summed over samples in f64, and its gradient z − onehot. With smoothing, the target is q.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless `z` is `[S, K]` with one label below K a sample.
+/// Those of [`cross_entropy`].
 pub fn squared_error(z: &Tensor, targets: Targets<'_>) -> Result<(f64, Tensor)> {
     let (_, classes) = rows("squared_error", z)?;
     let smooth = targets.smoothing / classes as f64;
@@ -124,19 +124,21 @@ pub fn squared_error(z: &Tensor, targets: Targets<'_>) -> Result<(f64, Tensor)> 
     })
 }
 
-/// How many samples have their largest logit (the first, if several are equal) at their label.
+/// How many samples have their largest logit (the first, if several are equal) at their label; none of those that have a logit which is
+/// not a number.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless `z` is `[S, K]` with one label a sample.
+/// [`Error::Shape`] unless `z` is `[S, K]` with one label below K a sample.
 pub fn count_correct(z: &Tensor, labels: &[u32]) -> Result<usize> {
-    let (samples, classes) = rows("count_correct", z)?;
-    if labels.len() != samples {
-        return Err(shape("count_correct", format!("{} rows", labels.len()), &[z]));
-    }
+    let (_, classes) = rows("count_correct", z)?;
+    check_labels("count_correct", z, labels)?;
     dispatch!("count_correct", z, T => {
         let z = Read::<T>::of(z, "count_correct")?;
         let first_maximum = |row: &[T]| (1..classes).fold(0, |best, k| if row[k] > row[best] { k } else { best });
-        Ok(z.chunks_exact(classes).zip(labels).filter(|(row, label)| first_maximum(row) == **label as usize).count())
+        let is_correct = |row: &[T], label: u32| {
+            first_maximum(row) == label as usize && !row.iter().any(|&z| Real::is_nan(z))
+        };
+        Ok(z.chunks_exact(classes).zip(labels).filter(|(row, label)| is_correct(row, **label)).count())
     })
 }
 
@@ -170,6 +172,21 @@ fn rows(operation: &'static str, z: &Tensor) -> Result<(usize, usize)> {
         &[samples, classes] if classes > 0 => Ok((samples, classes)),
         _ => Err(shape(operation, "logits `[S, K]`", &[z])),
     }
+}
+
+/// That there is one label below K for each of the S samples of `z`, `[S, K]`.
+fn check_labels(operation: &'static str, z: &Tensor, labels: &[u32]) -> Result<()> {
+    let (samples, classes) = rows(operation, z)?;
+    let largest = labels.iter().max();
+    if labels.len() == samples && largest.is_none_or(|&label| (label as usize) < classes) {
+        return Ok(());
+    }
+    let up_to = largest.map_or_else(String::new, |label| format!(" up to {label}"));
+    Err(Error::Shape {
+        operation,
+        expected: format!("one label below {classes} for each of {samples} samples"),
+        found: format!("logits {:?} and {} labels{up_to}", z.dims(), labels.len()),
+    })
 }
 
 /// Each row of the result from the same row of the operands.
@@ -208,9 +225,12 @@ fn loss(
     sample: impl Fn(&[f64], usize, &mut [f64]) -> f64 + Sync,
 ) -> Result<(f64, Tensor)> {
     let (samples, classes) = rows(operation, z)?;
-    if targets.labels.len() != samples || targets.labels.iter().any(|&label| label as usize >= classes) {
-        let labels = targets.labels.len();
-        return Err(shape(operation, format!("one label below {classes} a sample, not {labels} labels"), &[z]));
+    check_labels(operation, z, targets.labels)?;
+    if !(0.0..1.0).contains(&targets.smoothing) {
+        let smoothing = targets.smoothing;
+        return Err(Error::Setting(format!(
+            "`{operation}` takes a smoothing of at least 0 and below 1, got {smoothing}"
+        )));
     }
     dispatch!(operation, z, T => {
         let values = Read::<T>::of(z, operation)?;

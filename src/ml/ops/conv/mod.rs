@@ -9,6 +9,8 @@
 
 mod frame;
 mod outer;
+#[cfg(test)]
+mod properties;
 mod sweep;
 mod weight;
 mod winograd;
@@ -16,9 +18,9 @@ mod winograd;
 use candle_core::{Tensor, WithDType};
 
 use super::lanes::{self, lanes};
-use super::real::{Read, Real, dispatch, shape, tensor};
+use super::real::{Read, Real, dispatch, elements, shape, tensor};
 use super::tiles;
-use crate::ml::Result;
+use crate::ml::{Error, Result};
 use frame::Frame;
 use sweep::{Panels, Sweep};
 use winograd::Plan;
@@ -34,7 +36,7 @@ const PIXELS: usize = 96;
 pub struct Geometry {
     /// Pixels from one output to the next, at least 1.
     pub stride: usize,
-    /// Zeros added on each side.
+    /// Zeros added on each side: no more than the larger side of image and kernel.
     pub padding: usize,
 }
 
@@ -56,15 +58,17 @@ impl Sizes {
         let [outputs, channels, kh, kw] = w;
         let Geometry { stride, padding } = geometry;
         let holds_something = [height, width, inputs, outputs, kh, kw].iter().all(|&size| size > 0);
-        let fits = holds_something
-            && channels == inputs
-            && stride > 0
-            && height + 2 * padding >= kh
-            && width + 2 * padding >= kw;
-        let out = |size: usize, kernel: usize| (size + 2 * padding - kernel) / stride + 1;
-        let out = || (out(height, kh), out(width, kw));
-        let image = (height, width);
-        fits.then(|| Self { samples, image, inputs, outputs, kernel: (kh, kw), out: out(), geometry })
+        let is_near = padding <= height.max(width).max(kh).max(kw);
+        if !holds_something || channels != inputs || stride == 0 || !is_near {
+            return None;
+        }
+        let out = |size: usize, kernel: usize| {
+            Some(size.checked_add(padding.checked_mul(2)?)?.checked_sub(kernel)? / stride + 1)
+        };
+        let out = (out(height, kh)?, out(width, kw)?);
+        let lists = [x, w, [samples, out.0, out.1, outputs], [1, height + 2 * padding, width + 2 * padding, inputs]];
+        let fits = lists.iter().all(|dims| elements(dims).is_some());
+        fits.then_some(Self { samples, image: (height, width), inputs, outputs, kernel: (kh, kw), out, geometry })
     }
 
     /// Elements of one input image.
@@ -107,7 +111,8 @@ impl Sizes {
 /// where H′ = (H + 2·padding − h)/stride + 1.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) if channels differ or the kernel is larger than the padded image.
+/// [`Error::Shape`] if channels differ, the kernel is larger than the padded image, or the padding larger than both; for a stride of 0, and for
+/// sizes of 0 other than S: no sample gives none.
 pub fn conv2d(x: &Tensor, w: &Tensor, geometry: Geometry) -> Result<Tensor> {
     conv2d_sum(&[(x, w, 1.0)], None, geometry)
 }
@@ -116,7 +121,7 @@ pub fn conv2d(x: &Tensor, w: &Tensor, geometry: Geometry) -> Result<Tensor> {
 /// of the result, if there is one: nothing of the single terms is written.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) for no term, terms whose shapes differ, a `plus` of another shape, and as [`conv2d`].
+/// [`Error::Shape`] for no term, terms whose shapes differ, a `plus` of another shape, and as [`conv2d`].
 pub fn conv2d_sum(terms: &[(&Tensor, &Tensor, f64)], plus: Option<&Tensor>, geometry: Geometry) -> Result<Tensor> {
     const NAME: &str = "conv2d";
     let &[(x, w, _), ..] = terms else { return Err(shape(NAME, "at least one image and kernel", &[])) };
@@ -150,7 +155,7 @@ struct Term<'a, T> {
 /// The gradient of ⟨g, conv2d(x, w)⟩ with respect to x, whose shape is `x_dims`.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) if `g` is not of the shape that such a convolution gives.
+/// [`Error::Shape`] if `g` is not of the shape that such a convolution gives.
 pub fn conv2d_input(g: &Tensor, w: &Tensor, x_dims: [usize; 4], geometry: Geometry) -> Result<Tensor> {
     const NAME: &str = "conv2d_input";
     let sizes = sizes_of_gradient(NAME, g, x_dims, w.dims(), geometry)?;
@@ -163,7 +168,7 @@ pub fn conv2d_input(g: &Tensor, w: &Tensor, x_dims: [usize; 4], geometry: Geomet
 /// The gradient of ⟨g, conv2d(x, w)⟩ with respect to w, whose shape is `w_dims`.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) if `g` is not of the shape that such a convolution gives.
+/// [`Error::Shape`] if `g` is not of the shape that such a convolution gives.
 pub fn conv2d_weight(g: &Tensor, x: &Tensor, w_dims: [usize; 4], geometry: Geometry) -> Result<Tensor> {
     const NAME: &str = "conv2d_weight";
     let Ok(x_dims) = x.dims().try_into() else {
@@ -181,7 +186,18 @@ fn sizes(operation: &'static str, x: &Tensor, w: &Tensor, geometry: Geometry) ->
         (Ok(x), Ok(w)) => Sizes::of(x, w, geometry),
         _ => None,
     }
-    .ok_or_else(|| shape(operation, "images `[S, H, W, C]` and a kernel `[O, C, h, w]` that fits in them", &[x, w]))
+    .ok_or_else(|| unfit(operation, x.dims(), w.dims(), geometry))
+}
+
+/// The error of images and a kernel that do not go together.
+fn unfit(operation: &'static str, x: &[usize], w: &[usize], Geometry { stride, padding }: Geometry) -> Error {
+    Error::Shape {
+        operation,
+        expected: "images `[S, H, W, C]`, a kernel `[O, C, h, w]` that fits in them, a stride of at least 1 and a padding no larger than \
+                   their sides"
+            .to_owned(),
+        found: format!("{x:?} and {w:?} at stride {stride} with padding {padding}"),
+    }
 }
 
 fn sizes_of_gradient(
@@ -192,9 +208,13 @@ fn sizes_of_gradient(
     geometry: Geometry,
 ) -> Result<Sizes> {
     let sizes = w_dims.try_into().ok().and_then(|w| Sizes::of(x_dims, w, geometry));
-    sizes
-        .filter(|sizes| g.dims() == [sizes.samples, sizes.out.0, sizes.out.1, sizes.outputs])
-        .ok_or_else(|| shape(operation, format!("the gradient of {x_dims:?} convolved with {w_dims:?}"), &[g]))
+    let sizes = sizes.ok_or_else(|| unfit(operation, &x_dims, w_dims, geometry))?;
+    let dims = [sizes.samples, sizes.out.0, sizes.out.1, sizes.outputs];
+    if g.dims() != dims {
+        let expected = format!("the gradient {dims:?} of {x_dims:?} convolved with {w_dims:?}");
+        return Err(shape(operation, expected, &[g]));
+    }
+    Ok(sizes)
 }
 
 /// Output pixels of one image whose patches are read with the same weights, and where those lie.
@@ -245,11 +265,9 @@ fn to_input<T: Real>(sizes: &Sizes, g: &[T], w: &[T]) -> Vec<T> {
     let after = (beyond(height, sizes.out.0), beyond(width, sizes.out.1));
     let frame = Frame { image: sizes.out, channels: sizes.outputs, before, after };
     let mut phases = Vec::new();
-    for (a, b) in (0..stride * stride).map(|phase| (phase / stride, phase % stride)) {
+    // Beyond the kernel's sides there are no taps, however large the stride.
+    for (a, b) in (0..stride.min(kh)).flat_map(|a| (0..stride.min(kw)).map(move |b| (a, b))) {
         let (down, across) = (taps(kh, a), taps(kw, b));
-        if down * across == 0 {
-            continue;
-        }
         let start = |k: usize| {
             let (o, tap) = (k % sizes.outputs, k / sizes.outputs);
             let (s, t) = (down - 1 - tap / across, across - 1 - tap % across);

@@ -27,6 +27,19 @@ pub struct Along<'a> {
     pub bias: [Option<&'a Tensor>; 2],
 }
 
+impl Along<'_> {
+    /// That these are derivatives of a batch `x` of so many channels.
+    pub(super) fn check(&self, operation: &'static str, x: &Tensor, channels: usize) -> Result<()> {
+        let large = std::iter::once(self.first).chain(self.second);
+        let small = || self.weight.into_iter().chain(self.bias).flatten();
+        if large.clone().all(|t| t.dims() == x.dims()) && small().all(|t| t.dims() == [channels]) {
+            return Ok(());
+        }
+        let found: Vec<&Tensor> = std::iter::once(x).chain(large).chain(small()).collect();
+        Err(shape(operation, "a batch and derivatives of the shapes of what they are of", &found))
+    }
+}
+
 /// What a line says about each channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lines {
@@ -40,7 +53,8 @@ pub struct Lines {
 /// of `x`.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) for derivatives of other shapes than what they are of.
+/// [`Error::Shape`](crate::ml::Error::Shape) for derivatives of other shapes than what they are of, or moments of other channels; otherwise
+/// those of [`batch_norm`](super::batch_norm).
 pub fn batch_norm_line(
     x: &Tensor,
     [w, b]: [&Tensor; 2],
@@ -51,15 +65,8 @@ pub fn batch_norm_line(
 ) -> Result<(Tensor, Option<Tensor>, Lines)> {
     const NAME: &str = "batch_norm_line";
     let sizes @ [_, channels] = sizes(NAME, x, w, b)?;
-    let large = std::iter::once(along.first).chain(along.second);
-    let small = || along.weight.into_iter().chain(along.bias).flatten();
-    if large.clone().any(|t| t.dims() != x.dims()) || small().any(|t| t.dims() != [channels]) {
-        return Err(shape(
-            NAME,
-            "derivatives of the shapes of what they are of",
-            &large.chain(small()).collect::<Vec<_>>(),
-        ));
-    }
+    moments.check(NAME, channels)?;
+    along.check(NAME, x, channels)?;
     dispatch!(NAME, x, T => {
         let locked = along.second.filter(|_| second).map(|t| Read::<T>::of(t, NAME)).transpose()?;
         let (x0, x1) = (Read::<T>::of(x, NAME)?, Read::<T>::of(along.first, NAME)?);

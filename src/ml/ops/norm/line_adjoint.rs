@@ -11,14 +11,14 @@ use super::super::channels::{OverRows, rounded, sums, tile};
 use super::super::lanes::{self, Simd, WithSimd};
 use super::super::tiles;
 use super::line::{Along, Lines};
-use super::{Constants, Moments, Read, Real, Then, dispatch, in_dtype, in_f64, shape, sizes};
+use super::{Constants, Moments, Read, Real, Then, dispatch, fit, in_dtype, in_f64, shape, sizes};
 use crate::ml::Result;
 use crate::ml::ops::real::tensor;
 
 /// The gradients of ⟨h, y′⟩ with respect to x, x′, w, w′ and b′, where y′ is that of [`batch_norm_line`].
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless `h` has the shape of `x`.
+/// [`Error::Shape`](crate::ml::Error::Shape) unless `h` has the shape of `x`; otherwise those of [`batch_norm_line`].
 pub fn batch_norm_first_adjoint(
     h: &Tensor,
     x: &Tensor,
@@ -29,8 +29,11 @@ pub fn batch_norm_first_adjoint(
 ) -> Result<[Tensor; 5]> {
     const NAME: &str = "batch_norm_first_adjoint";
     let sizes @ [count, channels] = sizes(NAME, x, w, b)?;
-    if h.dims() != x.dims() || along.first.dims() != x.dims() {
-        return Err(shape(NAME, "tensors of one shape", &[h, x, along.first]));
+    moments.check(NAME, channels)?;
+    fit(NAME, channels, [&lines.mean, &lines.variance])?;
+    along.check(NAME, x, channels)?;
+    if h.dims() != x.dims() {
+        return Err(shape(NAME, "tensors of one shape", &[h, x]));
     }
     dispatch!(NAME, x, T => {
         let (h, x0, x1) = (Read::<T>::of(h, NAME)?, Read::<T>::of(x, NAME)?, Read::<T>::of(along.first, NAME)?);

@@ -35,6 +35,11 @@ pub struct Moments {
 }
 
 impl Moments {
+    /// That there are as many as the batch has channels.
+    fn check(&self, operation: &'static str, channels: usize) -> Result<()> {
+        fit(operation, channels, [&self.mean, &self.variance])
+    }
+
     /// 1/√(var + ε) of one channel.
     fn slope(&self, channel: usize) -> f64 {
         1.0 / (self.variance[channel] + EPSILON).sqrt()
@@ -55,13 +60,18 @@ pub enum Then {
 /// # Errors
 /// [`Error::Setting`] if it has not.
 pub fn check(x: &Tensor) -> Result<()> {
-    let [rows, _] = rows("batch_norm", x)?;
-    if rows > 1 {
-        return Ok(());
+    batch("batch_norm", x).map(|_| ())
+}
+
+/// `[values a channel, channels]` of a batch.
+fn batch(operation: &'static str, x: &Tensor) -> Result<[usize; 2]> {
+    let sizes = rows(operation, x)?;
+    if sizes[0] > 1 {
+        return Ok(sizes);
     }
     let dims = x.dims();
     Err(Error::Setting(format!(
-        "batch norm over one value a channel (its input is {dims:?}); use larger chunks, or batches that leave no single sample over"
+        "`{operation}` takes at least two values a channel, got {dims:?}: use larger chunks, or batches that leave no single sample over"
     )))
 }
 
@@ -70,9 +80,20 @@ pub fn check(x: &Tensor) -> Result<()> {
 /// # Errors
 /// [`Error::Setting`] for one value a channel; a dtype or device without kernel.
 pub fn moments(x: &Tensor) -> Result<Moments> {
-    check(x)?;
-    let sizes = rows("batch_norm", x)?;
+    let sizes = batch("batch_norm", x)?;
     dispatch!("batch_norm", x, T => Ok(value::moments_of::<T>(&Read::of(x, "batch_norm")?, sizes)))
+}
+
+/// That each list has one value a channel.
+fn fit(operation: &'static str, channels: usize, lists: [&[f64]; 2]) -> Result<()> {
+    if lists.iter().all(|list| list.len() == channels) {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        operation,
+        expected: format!("what is known of {channels} channels"),
+        found: format!("means of {} and variances of {}", lists[0].len(), lists[1].len()),
+    })
 }
 
 /// What the kernels read of each channel, in the dtype of the batch.
@@ -125,7 +146,7 @@ fn in_f64<T: Real>(values: &[T]) -> Vec<f64> {
 
 /// The sizes of a batch, whose weight and bias must have one value a channel.
 fn sizes(operation: &'static str, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<[usize; 2]> {
-    let sizes @ [_, channels] = rows(operation, x)?;
+    let sizes @ [_, channels] = batch(operation, x)?;
     if w.dims() != [channels] || b.dims() != [channels] {
         return Err(shape(operation, format!("{channels} weights and biases, one a channel"), &[x, w, b]));
     }

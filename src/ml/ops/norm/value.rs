@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use super::super::channels::{OverRows, rounded, sums, tile};
 use super::super::lanes::{self, Simd, WithSimd};
 use super::super::tiles::{self, Room};
-use super::{Constants, Moments, Read, Real, Then, check, dispatch, in_dtype, in_f64, shape, shares, sizes};
+use super::{Constants, Moments, Read, Real, Then, dispatch, in_dtype, in_f64, shape, shares, sizes};
 use crate::ml::Result;
 use crate::ml::ops::real::tensor;
 
@@ -20,7 +20,6 @@ use crate::ml::ops::real::tensor;
 #[expect(unsafe_code, reason = "memory is written once")]
 pub fn batch_norm(x: &Tensor, w: &Tensor, b: &Tensor, then: Then) -> Result<(Tensor, Arc<Moments>)> {
     const NAME: &str = "batch_norm";
-    check(x)?;
     let sizes @ [_, channels] = sizes(NAME, x, w, b)?;
     dispatch!(NAME, x, T => {
         let (values, w, b) = (Read::<T>::of(x, NAME)?, Read::<T>::of(w, NAME)?, Read::<T>::of(b, NAME)?);
@@ -61,7 +60,8 @@ impl<T: Real> WithSimd for Normalise<'_, T> {
 /// The gradients of ⟨g, `batch_norm(x, w, b, then)`⟩ with respect to x, w and b.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless `g` has the shape of `x`.
+/// [`Error::Shape`](crate::ml::Error::Shape) unless `g` has the shape of `x` and the moments are of as many channels; otherwise those of
+/// [`batch_norm`].
 #[expect(unsafe_code, reason = "memory is written once")]
 pub fn batch_norm_adjoint(
     g: &Tensor,
@@ -72,6 +72,7 @@ pub fn batch_norm_adjoint(
 ) -> Result<[Tensor; 3]> {
     const NAME: &str = "batch_norm_adjoint";
     let sizes @ [count, channels] = sizes(NAME, x, w, b)?;
+    moments.check(NAME, channels)?;
     if g.dims() != x.dims() {
         return Err(shape(NAME, "tensors of one shape", &[g, x]));
     }

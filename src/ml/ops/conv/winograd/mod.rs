@@ -100,7 +100,7 @@ impl Plan {
     }
 
     /// Whether there are so many kernels that they are carried panel by panel.
-    fn by_panels<T>(&self) -> bool {
+    pub(super) fn by_panels<T>(&self) -> bool {
         POINTS * self.inputs * self.outputs * size_of::<T>() > MANY_KERNELS
     }
 
