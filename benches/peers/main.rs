@@ -40,6 +40,7 @@ fn prepare(words: &[&str]) -> Result<Run> {
         ["parameters", model] => networks::parameters(model),
         ["gradient", model] => networks::gradient(model),
         ["hvp", model] => networks::hvp(model),
+        ["hessian", model] => networks::hessian(model),
         ["forms", model, probes] => networks::forms(model, probes.parse()?),
         ["peak", model, probes] => Ok(networks::peak(model, probes.parse()?)),
         ["conv", direction, channels, side] => kernels::conv(direction, channels.parse()?, side.parse()?),
@@ -53,7 +54,7 @@ fn prepare(words: &[&str]) -> Result<Run> {
 }
 
 /// Requests that are done once and leave nothing behind that a second time could find.
-const UNPREPARED: [&str; 3] = ["peak", "train", "trace"];
+const UNPREPARED: [&str; 4] = ["hessian", "peak", "train", "trace"];
 
 fn answer(line: &str, ready: &mut BTreeMap<String, Run>) -> Result<Vec<Value>> {
     let (count, request) = line.trim().split_once(' ').ok_or("expected a count and a request")?;

@@ -4,6 +4,8 @@ use std::fs;
 
 use candle_core::{DType, Device};
 use serde_json::json;
+use thalweg::ml::curvature::dense::dense;
+use thalweg::ml::curvature::operator::At;
 use thalweg::ml::curvature::trace;
 use thalweg::ml::data::Dataset;
 use thalweg::ml::loss::Loss;
@@ -40,17 +42,29 @@ fn table(name: &str) -> Result<(Architecture, [usize; 3], usize)> {
 }
 
 /// An objective and a point.
-pub type At = (Objective, Theta);
+pub type Placed = (Objective, Theta);
 
 /// `architecture` at a random point, with `data` as its only chunk.
-pub fn place(architecture: &Architecture, data: &Dataset) -> Result<At> {
+pub fn place(architecture: &Architecture, data: &Dataset) -> Result<Placed> {
     let model = architecture.build(data.shape, data.classes)?;
     let theta = model.init(&Stream::new(0, "init"), DType::F32, &Device::Cpu)?;
     let objective = Objective::new(model, LOSS, data, data.len(), Placement::cpu(DType::F32))?;
     Ok((objective, theta))
 }
 
-fn network(name: &str) -> Result<At> {
+/// The whole Hessian of the small network in f64, and all its eigenvalues.
+pub fn hessian(model: &str) -> Result<Run> {
+    let ((architecture, shape, batch), (single, _)) = (table(model)?, network(model)?);
+    let (samples, model) = (batch * shape.iter().product::<usize>(), architecture.build(shape, CLASSES)?);
+    let mut draws = Stream::new(0, "images").at(0, 0);
+    let inputs = (0..samples).map(|_| draws.normal() as f32).collect();
+    let data = Dataset { inputs, labels: single.labels().to_vec(), shape, classes: CLASSES };
+    let theta = model.init(&Stream::new(0, "init"), DType::F64, &Device::Cpu)?;
+    let objective = Objective::new(model, LOSS, &data, batch, Placement::cpu(DType::F64))?;
+    Ok(timed(move || Ok(dense(&At::hessian(&objective, &theta, &NoInterrupt))?.eigenvalues()?)))
+}
+
+fn network(name: &str) -> Result<Placed> {
     let (architecture, shape, batch) = table(name)?;
     let mut draws = Stream::new(0, "images").at(0, 0);
     let inputs = (0..batch * shape.iter().product::<usize>()).map(|_| draws.normal() as f32).collect();
@@ -59,7 +73,7 @@ fn network(name: &str) -> Result<At> {
 }
 
 /// vᵀHv for this many probes, drawn anew.
-fn quadratic_forms((objective, theta): &At, probes: u32) -> Result<Vec<f64>> {
+fn quadratic_forms((objective, theta): &Placed, probes: u32) -> Result<Vec<f64>> {
     let indices: Vec<u32> = (0..probes).collect();
     Ok(trace::probes(objective, theta, &Stream::new(0, "probe"), &indices, &NoInterrupt)?)
 }

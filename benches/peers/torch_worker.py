@@ -21,6 +21,7 @@ import statistics
 import sys
 import time
 
+import numpy
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -202,9 +203,15 @@ def trace(method, products, path):
     return run
 
 
-REQUESTS = {work.__name__: work for work in (parameters, gradient, hvp, forms, peak, conv, norm, trace)}
+def eigenvalues(rows):
+    matrix = numpy.random.default_rng(0).standard_normal((int(rows), int(rows)))
+    matrix += matrix.T
+    return timed(lambda: numpy.linalg.eigvalsh(matrix))
+
+
+REQUESTS = {work.__name__: work for work in (parameters, gradient, hvp, forms, peak, conv, norm, trace, eigenvalues)}
 # As in main.rs: done once, and leaves nothing behind that a second time could find.
-UNPREPARED = ("peak", "trace")
+UNPREPARED = ("peak", "trace", "eigenvalues")
 
 
 def answer(line, ready):

@@ -9,6 +9,9 @@ use crate::event::Event;
 use crate::key::{Digest, Fingerprint, Input, Inputs, Output, Outputs, Record, behind};
 use crate::store::Hint;
 
+/// Actions of a group that run and are kept together: as many as share a pass over the data, so that keeping them apart costs nothing.
+const TOGETHER: usize = 8;
+
 /// Where a copy of an output is put for people.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -166,14 +169,18 @@ impl<'a> StageContext<'a> {
         self.each(actions, |action| self.call(action))
     }
 
-    /// As [`map`](Self::map), for groups whose missing actions run together under one lease. Each action is a unit of progress.
+    /// As [`map`](Self::map), for groups whose missing actions run together under one lease, a few at a time: each few are kept as soon as they
+    /// are done. Each action is a unit of progress.
     ///
     /// # Errors
     /// As [`map`](Self::map).
     pub fn map_groups(&self, groups: Vec<Vec<Action>>) -> Result<Vec<Vec<Record>>, Failure> {
         self.each(groups, |group| {
-            let records = self.engine.perform(self.caller, &group)?;
-            self.advance(group.len() as u64);
+            let mut records = Vec::with_capacity(group.len());
+            for few in group.chunks(TOGETHER) {
+                records.extend(self.engine.perform(self.caller, few)?);
+                self.advance(few.len() as u64);
+            }
             Ok(records)
         })
     }

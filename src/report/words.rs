@@ -11,13 +11,25 @@ pub fn action(kind: &str) -> &str {
         "decode" => "decoding",
         "descent" => "descent block",
         "evaluate" => "evaluation",
+        "eigenvalues" => "whole spectrum",
         "init" => "initialisation",
+        "lanczos" => "Lanczos run",
+        "layer-probe" => "probe by layer",
+        "norm-statistics" => "batch-norm statistic",
+        "subspace-trace" => "subspace trace",
+        "xtrace" => "XTrace estimate",
         other => other,
     }
 }
 
 /// The plural of a regular English noun.
 pub fn plural(noun: &str) -> String {
+    if let Some(what) = noun.strip_prefix("probe ").filter(|what| what.starts_with("by ")) {
+        return format!("probes {what}");
+    }
+    if noun == "whole spectrum" {
+        return "whole spectra".to_owned();
+    }
     let before_y = noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u']));
     match before_y {
         Some(stem) => format!("{stem}ies"),
@@ -79,6 +91,10 @@ mod tests {
     fn one_is_singular_and_all_else_is_plural() {
         let said = [(0, "stage"), (1, "stage"), (2, "study"), (3, "replay"), (2, "batch"), (2, "epoch")]
             .map(|(n, noun)| count(n, noun));
+        assert_eq!(
+            ["lanczos", "eigenvalues", "layer-probe"].map(|kind| plural(action(kind))),
+            ["Lanczos runs", "whole spectra", "probes by layer"]
+        );
         assert_eq!(said, ["0 stages", "1 stage", "2 studies", "3 replays", "2 batches", "2 epochs"]);
     }
 

@@ -8,6 +8,9 @@ use crate::ml::curvature::quadrature::{Quadrature, Spectrum, grid, log_determina
 use crate::ml::curvature::trace::Estimate;
 use crate::plot::{Cell, Table};
 
+/// The share of N·‖A‖ below which a sum is rounding.
+const NOTHING: f64 = 1e-7;
+
 /// What is asked of a spectrum.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
@@ -91,7 +94,8 @@ impl Tables {
         row.push(Cell::Number(changes[0]));
         row.extend(self.cells(Some(determinant)));
         row.push(Cell::Number(changes[1]));
-        let far = |change: f64, estimate: Estimate| change.abs() > 2.0 * estimate.stderr;
+        let scale = quadratures[0].n as f64 * largest.abs().max(smallest.abs());
+        let far = |change: f64, estimate: Estimate| change.abs() > (2.0 * estimate.stderr).max(NOTHING * scale);
         self.unresolved += usize::from(far(changes[0], negative_sum) || far(changes[1], determinant));
         row.extend(self.cells(spectrum.log_sum_of_top(top)?));
         let products = if exact { quadratures[0].n } else { quadratures.iter().map(|q| q.ritz.len()).sum() };

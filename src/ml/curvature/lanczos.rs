@@ -18,6 +18,9 @@ use crate::ml::{Error, Result};
 /// In units of the rounding of the largest element so far, below which the next vector is rounding.
 const CLOSED: f64 = 64.0;
 
+/// Units in the last place of the largest eigenvalue by which rounding may move one.
+const ROUNDING: f64 = 8.0;
+
 /// What to do where the Krylov space closes.
 #[derive(Clone, Copy, Debug)]
 pub enum Closed<'a> {
@@ -126,10 +129,13 @@ impl Krylov {
         };
         let (values, vectors) = Symmetric::from_fn(m, at).eigen()?;
         let last = self.below[m - 1];
+        // What rounding leaves, which the recurrence does not see.
+        let largest = values.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+        let rounding = ROUNDING * epsilon(self.basis[0].dtype()) * largest;
         let ritz = values.iter().zip(&vectors).map(|(&value, y)| Ritz {
             value,
             weight: y[0] * y[0],
-            residual: last * y[m - 1].abs(),
+            residual: (last * y[m - 1].abs()).max(rounding),
         });
         Ok(Pairs { ritz: ritz.collect(), vectors, basis: &self.basis })
     }

@@ -1,4 +1,4 @@
-//! The covariance of a sample's gradient, C = E[gₖgₖᵀ], or around its mean, C − ḡḡᵀ. A batch of S samples drawn
+//! The covariance of a sample's gradient, C = E gₖgₖᵀ, or around its mean, C − ḡḡᵀ. A batch of S samples drawn
 //! independently has 1/S of it.
 //!
 //! Where samples have gradients of their own, Cv = ∇Σₖ cₖℓₖ/M with cₖ = ∇ℓₖ·v from the forward pass, and vᵀCv is the mean of

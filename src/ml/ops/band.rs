@@ -1,4 +1,4 @@
-//! A symmetric matrix made tridiagonal in two stages, in f64 (Bischof, Lang and Sun 2000): to a band of [`BAND`] below the
+//! A symmetric matrix made tridiagonal in two stages, in f64 (Bischof, Lang and Sun 2000): to a band of `BAND` below the
 //! diagonal by blocks of reflections, nearly all of it products of matrices; then the band column by column, chasing what
 //! each reflection pushes out of it (Lang 1993). One stage, as LAPACK's, reads the whole rest of the matrix for each column
 //! and waits for memory. Eigenvalues stay; the reflections are not kept. The tiles, and so the bytes, are the same for

@@ -14,6 +14,9 @@ use crate::ml::Result;
 /// Rows that are summed by one tile, at least: its sums, one a channel, must be few beside them.
 const ROWS: usize = 64;
 
+/// Elements that a loop over channels should have at least.
+const WIDE: usize = 64;
+
 /// `[rows, channels]` of a tensor `[…, C]`.
 pub(super) fn rows(operation: &'static str, x: &Tensor) -> Result<[usize; 2]> {
     match x.dims() {
@@ -100,12 +103,32 @@ struct Values<'a, T>(&'a [T]);
 impl<T: Real> OverRows<1> for Values<'_, T> {
     #[inline(always)]
     fn add(&self, rows: Range<usize>, channels: usize, [sums]: &mut [Vec<f64>; 1]) {
-        for row in self.0[rows.start * channels..rows.end * channels].chunks_exact(channels) {
-            for (sum, x) in sums.iter_mut().zip(row) {
-                *sum += x.to_f64();
+        let sums = &mut sums[..channels];
+        let mut groups = self.0[rows.start * channels..rows.end * channels].chunks_exact(TOGETHER * channels);
+        for group in &mut groups {
+            let [a, b, c, d] = four(group, channels);
+            for k in 0..channels {
+                sums[k] += (a[k].to_f64() + b[k].to_f64()) + (c[k].to_f64() + d[k].to_f64());
+            }
+        }
+        for row in groups.remainder().chunks_exact(channels) {
+            for k in 0..channels {
+                sums[k] += row[k].to_f64();
             }
         }
     }
+}
+
+/// Rows that are added up before their sum is added to the rest, so that sums need not wait for each other.
+pub(super) const TOGETHER: usize = 4;
+
+/// [`TOGETHER`] rows.
+#[inline(always)]
+pub(super) fn four<T>(group: &[T], channels: usize) -> [&[T]; TOGETHER] {
+    let (a, rest) = group.split_at(channels);
+    let (b, rest) = rest.split_at(channels);
+    let (c, d) = rest.split_at(channels);
+    [a, b, c, &d[..channels]]
 }
 
 struct Products<'a, T>(&'a [T], &'a [T]);
@@ -179,6 +202,7 @@ pub(super) fn rounded<T: Real>(sums: &[f64]) -> Result<Tensor> {
 struct Rows<'a, T, F> {
     f: F,
     x: &'a [T],
+    /// One value a channel, or that several times over: a few rows at a time.
     c: &'a [T],
     out: Room<'a, T>,
 }
@@ -188,8 +212,8 @@ impl<T: Real, F: OfTwo<T>> WithSimd for Rows<'_, T, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let channels = self.c.len();
-        for (out, x) in self.out.chunks_exact_mut(channels).zip(self.x.chunks_exact(channels)) {
+        let length = self.c.len();
+        for (out, x) in self.out.chunks_mut(length).zip(self.x.chunks(length)) {
             for ((out, &x), &c) in out.iter_mut().zip(x).zip(self.c) {
                 out.write(self.f.of(x, c));
             }
@@ -204,7 +228,7 @@ fn with_channels<T: Real>(operation: &'static str, x: &Tensor, c: &Tensor, f: im
         return Err(shape(operation, format!("{channels} values, one a channel"), &[x, c]));
     }
     let (values, c) = (Read::<T>::of(x, operation)?, Read::<T>::of(c, operation)?);
-    let (values, c): (&[T], &[T]) = (&values, &c);
+    let (values, c): (&[T], &[T]) = (&values, &c.repeat(WIDE.div_ceil(channels)));
     let length = tile(channels);
     let fill = |index: usize, out: Room<'_, T>| lanes::run(Rows { f, x: &values[index * length..], c, out });
     // SAFETY: tiles are whole rows, and from the tile's start on `values` has a row for each of them.

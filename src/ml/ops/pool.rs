@@ -118,7 +118,7 @@ impl<T: Real> WithSimd for Largest<'_, T> {
                 let x = &self.x[pixel..pixel + channels];
                 for c in 0..channels {
                     let (a, b) = (x[c], largest[c]);
-                    let is_next = (n == 0) | (a > b) | (a.is_nan() & !b.is_nan());
+                    let is_next = n == 0 || a > b || (a.is_nan() && !b.is_nan());
                     largest[c] = if is_next { a } else { b };
                     out[c] = if is_next { (pixel + c) as u32 } else { out[c] };
                 }

@@ -96,7 +96,7 @@ impl Kind for Plot {
     }
 
     fn uses(&self, _: &str) -> &'static [&'static str] {
-        &["table", "lines", "path", "probes"]
+        &spec::TABLES
     }
 
     fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {

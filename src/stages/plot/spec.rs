@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::Reader;
 use crate::plot::{Axis, Color, Marker, Scale};
 
+/// The tables of stages that can be drawn.
+pub const TABLES: [&str; 7] = ["table", "lines", "path", "probes", "layers", "top", "density"];
+
 /// Axes, layers and marks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct PanelSpec {
@@ -139,14 +142,7 @@ fn read_layer(reader: &mut Reader<'_>) -> LayerSpec {
     };
     LayerSpec {
         field: reader.references("from", "the stages whose tables are drawn", &[]).field,
-        table: reader
-            .choice(
-                "table",
-                "which of their tables",
-                &named(&["table", "lines", "path", "probes", "layers", "top", "density"]),
-            )
-            .default("table".to_owned())
-            .value(),
+        table: reader.choice("table", "which of their tables", &named(&TABLES)).default("table".to_owned()).value(),
         x: reader.text("x", "the column along").required().value(),
         y: reader.text("y", "the column up").required().value(),
         error: reader.text("error", "the column with the half length of error bars").optional().value(),

@@ -36,6 +36,26 @@ impl Frame {
         (self.before, self.after) == ((0, 0), (0, 0))
     }
 
+    /// Images in their frames, with `slack` zeros behind.
+    pub(super) fn framed<T: Lanes>(&self, images: &[T], slack: usize) -> Vec<T> {
+        let (height, line) = (self.image.0, self.image.1 * self.channels);
+        let (above, below) = (self.before.0 * self.pitch(), self.after.0 * self.pitch());
+        let (left, right) = (self.before.1 * self.channels, self.after.1 * self.channels);
+        let mut framed = Vec::with_capacity(images.len() / (height * line) * self.len() + slack);
+        let zeros = |framed: &mut Vec<T>, count: usize| framed.resize(framed.len() + count, T::default());
+        for image in images.chunks_exact(height * line) {
+            zeros(&mut framed, above);
+            for row in image.chunks_exact(line) {
+                zeros(&mut framed, left);
+                framed.extend_from_slice(row);
+                zeros(&mut framed, right);
+            }
+            zeros(&mut framed, below);
+        }
+        zeros(&mut framed, slack);
+        framed
+    }
+
     /// Copies images into their frames. Margins of `framed` are zeros already, or it is given anew.
     pub(super) fn fill<T: Lanes>(&self, images: &[T], framed: &mut [T]) {
         let (height, line) = (self.image.0, self.image.1 * self.channels);

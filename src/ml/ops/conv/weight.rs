@@ -62,11 +62,7 @@ struct Gradient<'a> {
 impl Gradient<'_> {
     /// The images in their frames, with a little more behind.
     fn framed<T: Real>(&self, x: &[T]) -> Vec<T> {
-        let frame = self.sizes.frame();
-        let images = x.len() / self.sizes.input().max(1);
-        let mut framed = vec![T::zero(); images * frame.len() + SLACK];
-        frame.fill(x, &mut framed);
-        framed
+        self.sizes.frame().framed(x, SLACK)
     }
 
     /// The rows of `g` with zeros up to whole registers.

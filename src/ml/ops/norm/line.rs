@@ -49,7 +49,7 @@ pub struct Lines {
     pub(super) variance: Vec<f64>,
 }
 
-/// y′ and, if `second` is asked for, y″ of `batch_norm(x, w, b, then)`, with what [`batch_norm_first_adjoint`] needs. `moments` are those
+/// y′ and, if `second` is asked for, y″ of `batch_norm(x, w, b, then)`, with what [`batch_norm_first_adjoint`](super::batch_norm_first_adjoint) needs. `moments` are those
 /// of `x`.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use super::{Constants, Moments, Read, Real, Then, dispatch, fit, in_dtype, in_f6
 use crate::ml::Result;
 use crate::ml::ops::real::tensor;
 
-/// The gradients of ⟨h, y′⟩ with respect to x, x′, w, w′ and b′, where y′ is that of [`batch_norm_line`].
+/// The gradients of ⟨h, y′⟩ with respect to x, x′, w, w′ and b′, where y′ is that of [`batch_norm_line`](super::batch_norm_line).
 ///
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless `h` has the shape of `x`; otherwise those of [`batch_norm_line`].

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::super::channels::{OverRows, rounded, sums, tile};
+use super::super::channels::{OverRows, TOGETHER, four, rounded, sums, tile};
 use super::super::lanes::{self, Simd, WithSimd};
 use super::super::tiles::{self, Room};
 use super::{Constants, Moments, Read, Real, Then, dispatch, in_dtype, in_f64, shape, shares, sizes};
@@ -181,9 +181,6 @@ pub(super) fn moments_of<T: Real>(values: &[T], sizes: [usize; 2]) -> Moments {
 /// difference of sums to be lost in f64 (Chan, Golub and `LeVeque` 1983).
 struct Spread<'a, T>(&'a [T]);
 
-/// Rows that are added up before their sum is added to the rest.
-const TOGETHER: usize = 4;
-
 impl<T: Real> OverRows<2> for Spread<'_, T> {
     #[inline(always)]
     fn add(&self, rows: Range<usize>, channels: usize, [mean, squares]: &mut [Vec<f64>; 2]) {
@@ -193,9 +190,7 @@ impl<T: Real> OverRows<2> for Spread<'_, T> {
         let near = &near[..channels];
         let mut groups = values.chunks_exact(TOGETHER * channels);
         for group in &mut groups {
-            let (a, b) = group.split_at(2 * channels);
-            let ((a, b), (c, d)) = (a.split_at(channels), b.split_at(channels));
-            let (a, b, c, d) = (&a[..channels], &b[..channels], &c[..channels], &d[..channels]);
+            let [a, b, c, d] = four(group, channels);
             for k in 0..channels {
                 let [a, b, c, d] = [a[k], b[k], c[k], d[k]].map(|x| x.to_f64() - near[k]);
                 mean[k] += (a + b) + (c + d);

@@ -52,7 +52,7 @@ impl Plan {
         let padding = sizes.geometry.padding;
         let plan = Self { samples, image, out, inputs, outputs, padding };
         let fits = sizes.kernel == (3, 3) && sizes.geometry.stride == 1 && padding <= 2;
-        let pays = samples > 0 && inputs.min(outputs) >= 16 && out.0.min(out.1) >= TILE - 1;
+        let pays = samples > 0 && inputs.min(outputs) >= 8 && out.0.min(out.1) >= TILE - 1;
         (fits && pays && inputs.is_multiple_of(lanes) && outputs.is_multiple_of(lanes)).then_some(plan)
     }
 

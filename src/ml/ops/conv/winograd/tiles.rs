@@ -6,12 +6,16 @@ use super::transforms::{input, output, spread};
 use super::{POINTS, Plan, SIDE, TILE};
 use crate::ml::ops::real::Real;
 
-/// Elements between the channels of two tiles: with a power of two from tile to tile, all would compete for one place in the cache.
+/// Elements between the channels of two tiles where there are many: with a large power of two from tile to tile, all would compete for one
+/// place in the cache.
 const GAP: usize = 16;
+
+/// Channels from which on there is a gap.
+const MANY: usize = 128;
 
 /// Distance from a tile to the next of so many channels.
 pub(super) const fn pitch(channels: usize) -> usize {
-    channels + GAP
+    if channels < MANY { channels } else { channels + GAP }
 }
 
 /// Tiles in the other domain, `[points, places, channels]`, with gaps between tiles and a little more behind.
@@ -29,21 +33,29 @@ impl<T: Real> Carried<T> {
 
     /// Input images.
     pub(super) fn inputs(plan: &Plan, images: &[T]) -> Self {
-        let (count, frame) = (images.len() / plan.input(), plan.frame());
-        let mut framed = vec![T::zero(); count * frame.len()];
-        frame.fill(images, &mut framed);
-        let mut carried = Self::room(count * plan.count(), plan.inputs);
-        let tiles = 0..carried.places;
-        run(Over { plan, images: &framed, tiles, to: &mut carried, of_inputs: true });
+        let mut carried = Self::room(images.len() / plan.input() * plan.count(), plan.inputs);
+        carried.take_inputs(plan, images);
         carried
     }
 
     /// Gradients of output images.
     pub(super) fn gradients(plan: &Plan, images: &[T]) -> Self {
         let mut carried = Self::room(images.len() / plan.output() * plan.count(), plan.outputs);
-        let tiles = 0..carried.places;
-        run(Over { plan, images, tiles, to: &mut carried, of_inputs: false });
+        carried.take_gradients(plan, images);
         carried
+    }
+
+    /// Takes in input images, for which there is room.
+    pub(super) fn take_inputs(&mut self, plan: &Plan, images: &[T]) {
+        self.places = images.len() / plan.input() * plan.count();
+        let framed = plan.frame().framed(images, 0);
+        run(Over { plan, images: &framed, tiles: 0..self.places, to: self, of_inputs: true });
+    }
+
+    /// Takes in gradients of output images, for which there is room.
+    pub(super) fn take_gradients(&mut self, plan: &Plan, images: &[T]) {
+        self.places = images.len() / plan.output() * plan.count();
+        run(Over { plan, images, tiles: 0..self.places, to: self, of_inputs: false });
     }
 
     /// The tiles at a point, and whatever follows.

@@ -34,8 +34,12 @@ impl Plan {
             let x = &x[samples.start * self.input()..samples.end * self.input()];
             let g = &g[samples.start * self.output()..samples.end * self.output()];
             let mut sums = vec![T::zero(); POINTS * self.inputs * self.outputs];
+            let places = few.min(samples.len()) * self.count();
+            let (mut inputs, mut gradients) = (Carried::room(places, self.inputs), Carried::room(places, self.outputs));
             for (x, g) in x.chunks(few * self.input()).zip(g.chunks(few * self.output())) {
-                let (x, g) = (Carried::inputs(self, x), Carried::gradients(self, g));
+                inputs.take_inputs(self, x);
+                gradients.take_gradients(self, g);
+                let (x, g) = (&inputs, &gradients);
                 let sources: Vec<usize> = (0..x.places).map(|tile| tile * pitch(self.inputs)).collect();
                 let mut rest = &mut sums[..];
                 for &(first, width) in &cuts {
