@@ -6,8 +6,9 @@
 //! their storage is nobody else's. The adjoints are plain kernels: there is no tape of a tape, since higher orders come
 //! from jets.
 //!
-//! Reading order: this file, then `primitives` (the operations and their adjoints).
+//! Reading order: this file, then `primitives` (elementwise operations and losses, with their adjoints), `layers` (what layers are made of).
 
+mod layers;
 mod primitives;
 
 use std::cell::RefCell;

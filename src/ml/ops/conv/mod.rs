@@ -12,6 +12,8 @@ mod outer;
 #[cfg(test)]
 mod properties;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod weight;
 mod winograd;
 
