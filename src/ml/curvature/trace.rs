@@ -7,13 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::operator::{At, SymmetricOperator};
 use super::vectors::vector;
-use crate::ml::objective::{Interrupt, Objective, Placement};
+use crate::ml::objective::{DIRECTIONS, Interrupt, Objective, Placement};
 use crate::ml::params::{Theta, flat_from_singles};
 use crate::ml::rng::Stream;
 use crate::ml::{Error, Result};
-
-/// Vectors that are drawn at a time, since each is as large as θ.
-const TOGETHER: usize = 8;
 
 /// Below so many single values, two standard errors cover less than nine times in ten (Student's distribution).
 pub const FEW: usize = 7;
@@ -74,7 +71,8 @@ impl Probes {
         map: impl Fn(&Tensor) -> Result<Tensor>,
     ) -> Result<Vec<f64>> {
         let mut forms = Vec::with_capacity(indices.len());
-        for group in indices.chunks(TOGETHER) {
+        // Each is as large as θ, so no more are drawn than go along together.
+        for group in indices.chunks(DIRECTIONS) {
             let draw = |&index| map(&self.probe(index, operator.len(), operator.placement())?);
             forms.extend(operator.quadratic_forms(&group.iter().map(draw).collect::<Result<Vec<_>>>()?)?);
         }

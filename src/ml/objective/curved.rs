@@ -3,15 +3,12 @@
 
 use candle_core::Tensor;
 
-use super::{Interrupt, Objective};
+use super::{DIRECTIONS, Interrupt, Objective};
 use crate::ml::Result;
 use crate::ml::jet::Order;
 use crate::ml::loss::LogitMatrix;
 use crate::ml::params::Theta;
 use crate::ml::tape::Var;
-
-/// Directions that share one value pass; their number bounds the memory of a pass and changes no result.
-const DIRECTIONS: usize = 8;
 
 impl Objective {
     /// vᵀ(JᵀMJ)v for each direction `v`, of shape `(N,)` and θ's dtype: forward only, batch norm in training mode over the

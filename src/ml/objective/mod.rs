@@ -27,6 +27,7 @@ use super::ops::softmax;
 use super::params::Theta;
 use super::tape::Var;
 use super::{Error, Result};
+pub(in crate::ml) use passes::DIRECTIONS;
 use passes::{flat, poll};
 use samples::{Samples, pooled};
 

@@ -15,7 +15,7 @@ use crate::ml::tape::{Tape, Var};
 use crate::ml::{Error, Result};
 
 /// Directions that share one value pass; their number bounds the memory of a pass and changes no result.
-const DIRECTIONS: usize = 8;
+pub(in crate::ml) const DIRECTIONS: usize = 8;
 
 impl Objective {
     /// The derivative of this order along each direction, summed over chunks.
