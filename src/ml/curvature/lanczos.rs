@@ -239,6 +239,22 @@ mod tests {
         }
     }
 
+    /// The recurrence alone would give the converged ones residuals far below what f32 can tell.
+    #[test]
+    fn eigenvalues_in_single_precision_lie_within_their_residuals() {
+        let values: Vec<f64> = (0..120).map(|i| 10.0 * 0.8f64.powi(i)).collect();
+        let matrix = Explicit::single(Explicit::with_spectrum(&values, 4).matrix);
+        let exact = matrix.matrix.eigenvalues().unwrap();
+        let krylov = krylov(&matrix, 60);
+        let pairs = krylov.pairs().unwrap();
+        for index in choose(&pairs.ritz, Which::Largest, 10) {
+            let ritz = pairs.ritz[index];
+            let nearest = exact.iter().map(|value| (value - ritz.value).abs()).fold(f64::INFINITY, f64::min);
+            assert!(nearest <= ritz.residual, "{ritz:?} is {nearest} off");
+            assert!(ritz.residual < 1e-4, "{ritz:?}");
+        }
+    }
+
     #[test]
     fn a_multiple_eigenvalue_is_found_as_often_as_it_is_one() {
         let values = [3.0, 3.0, 3.0, -2.0, -2.0, 1.0, 0.0, 0.0, 0.0, 0.0];

@@ -115,5 +115,9 @@ pub(super) fn within(what: &str, count: usize, (least, most): (usize, usize)) ->
     if (least..=most).contains(&count) {
         return Ok(());
     }
-    Err(Error::Setting(format!("{count} {what}: expected {least} to {most}")))
+    let range = match most {
+        usize::MAX => format!("expected at least {least}"),
+        most => format!("the number of parameters allows {least} to {most}"),
+    };
+    Err(Error::Setting(format!("{count} {what}: {range}")))
 }

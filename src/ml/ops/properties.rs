@@ -263,7 +263,7 @@ proptest! {
         for (row, &label) in list(&z).chunks(classes).zip(&labels) {
             let largest = row.iter().copied().fold(f64::MIN, f64::max);
             let sum: f64 = row.iter().map(|z| (z - largest).exp()).sum();
-            correct += usize::from(row.iter().position(|&z| z == largest) == Some(label as usize));
+            correct += usize::from(row.iter().position(|&z| z >= largest) == Some(label as usize));
             for (class, z) in row.iter().enumerate() {
                 let q = smoothing / classes as f64 + if class == label as usize { 1.0 - smoothing } else { 0.0 };
                 let log_p = z - largest - sum.ln();

@@ -188,4 +188,7 @@ layers = [{ from = "spectrum", table = "density", only = ["point", "epoch 6"], x
     let ran = lab.run(&[]);
     assert_eq!(ran.ran()["plot"], 1);
     assert_eq!(lab.table("figure.csv").len(), 400);
+    // Nothing but the density changes, and so must the figure.
+    let ran = lab.run(&["stage.spectrum.grid=50"]);
+    assert_eq!((ran.in_state("ran"), lab.table("figure.csv").len()), (vec!["figure", "spectrum"], 50));
 }

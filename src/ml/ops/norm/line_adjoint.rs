@@ -18,7 +18,7 @@ use crate::ml::ops::real::tensor;
 /// The gradients of ⟨h, y′⟩ with respect to x, x′, w, w′ and b′, where y′ is that of [`batch_norm_line`](super::batch_norm_line).
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless `h` has the shape of `x`; otherwise those of [`batch_norm_line`].
+/// [`Error::Shape`](crate::ml::Error::Shape) unless `h` has the shape of `x`; otherwise those of [`batch_norm_line`](super::batch_norm_line).
 pub fn batch_norm_first_adjoint(
     h: &Tensor,
     x: &Tensor,

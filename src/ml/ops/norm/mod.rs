@@ -71,7 +71,7 @@ fn batch(operation: &'static str, x: &Tensor) -> Result<[usize; 2]> {
     }
     let dims = x.dims();
     Err(Error::Setting(format!(
-        "`{operation}` takes at least two values a channel, got {dims:?}: use larger chunks, or batches that leave no single sample over"
+        "`{operation}` takes at least two values a channel, got {dims:?}: choose chunks, batches and subsets that leave no single sample over"
     )))
 }
 
