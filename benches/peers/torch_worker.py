@@ -187,7 +187,7 @@ def trace(method, products, path):
         raise ValueError(f"no method `{method}`")
     file = load_file(path)
     data = file.pop("images"), file.pop("labels")
-    model = torch_models.PreactResNet18(file["conv1.weight"].shape[0])
+    model = torch_models.resnet18(file["conv1.weight"].shape[0])
     model.load_state_dict(file)
 
     def run():

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 import models
+import networks
 
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 
@@ -47,17 +48,17 @@ def build(model, image, classes):
     inputs, height, _ = image
     match model["architecture"]:
         case "mlp":
-            return models.Mlp([math.prod(image), *model["hidden"], classes], model.get("activation", "relu"))
+            return networks.Mlp([math.prod(image), *model["hidden"], classes], model.get("activation", "relu"))
         case "convnet":
-            return models.ConvNet(inputs, model["channels"], height, classes, model.get("activation", "relu"))
+            return networks.ConvNet(inputs, model["channels"], height, classes, model.get("activation", "relu"))
         case "all-conv":
-            return models.AllConv(inputs, model["channels"], classes, model.get("activation", "relu"))
+            return networks.AllConv(inputs, model["channels"], classes, model.get("activation", "relu"))
         case "preact-resnet18":
-            return models.PreactResNet18(inputs, model["width"], classes, model["final_norm"])
+            return networks.PreactResNet18(inputs, model["width"], classes, model["final_norm"])
         case "vgg16":
-            return models.Vgg16(inputs, height, model["width"], classes, model["batch_norm"])
+            return networks.Vgg16(inputs, height, model["width"], classes, model["batch_norm"])
         case "densenet-bc":
-            return models.DenseNetBc(inputs, model["blocks"], model["growth"], classes)
+            return networks.DenseNetBc(inputs, model["blocks"], model["growth"], classes)
 
 
 def images(samples, image):

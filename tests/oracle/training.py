@@ -16,9 +16,9 @@ import sys
 import torch
 import torch.nn.functional as F
 
-import models
+import networks
 
-torch.set_default_dtype(torch.float32)
+torch.set_num_threads(1)
 SEEDS, EPOCHS, BATCH, SMOOTHING, CLASSES = 16, 20, 100, 0.1, 10
 SGD = {"lr": 0.1, "momentum": 0.9}
 ENTROPY = -sum(q * math.log(q) for q in [SMOOTHING / CLASSES] * (CLASSES - 1) + [1 - SMOOTHING + SMOOTHING / CLASSES])
@@ -37,7 +37,7 @@ def dataset(path):
 
 def curve(x, y, seed):
     torch.manual_seed(seed)
-    model = models.Mlp([64, 64, CLASSES], "relu")
+    model = networks.Mlp([64, 64, CLASSES], "relu")
     optimizer = torch.optim.SGD(model.parameters(), **SGD)
     losses = []
     for epoch in range(EPOCHS + 1):
