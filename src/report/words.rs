@@ -13,7 +13,7 @@ pub fn action(kind: &str) -> &str {
         "evaluate" => "evaluation",
         "eigenvalues" => "whole spectrum",
         "init" => "initialisation",
-        "lanczos" => "Lanczos run",
+        "lanczos" => "Lanczos start",
         "layer-probe" => "probe by layer",
         "norm-statistics" => "batch-norm statistic",
         "subspace-trace" => "subspace trace",
@@ -93,7 +93,7 @@ mod tests {
             .map(|(n, noun)| count(n, noun));
         assert_eq!(
             ["lanczos", "eigenvalues", "layer-probe"].map(|kind| plural(action(kind))),
-            ["Lanczos runs", "whole spectra", "probes by layer"]
+            ["Lanczos starts", "whole spectra", "probes by layer"]
         );
         assert_eq!(said, ["0 stages", "1 stage", "2 studies", "3 replays", "2 batches", "2 epochs"]);
     }

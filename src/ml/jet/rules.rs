@@ -194,7 +194,10 @@ impl Jet {
         norm: &mut Norm<'_>,
         activation: Option<Activation>,
     ) -> Result<Self> {
-        let behind = |y: Self| activation.map_or(Ok(y.clone()), |activation| y.activation(activation));
+        let behind = |y: Self| match activation {
+            Some(activation) => y.activation(activation),
+            None => Ok(y),
+        };
         if let Norm::Fixed(moments) = norm {
             let missing = || Error::Setting("batch norm has more layers than moments were given".to_owned());
             return behind(self.fixed_norm(weight, bias, moments.next().ok_or_else(missing)?)?);
