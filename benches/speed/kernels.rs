@@ -155,7 +155,7 @@ fn small_to_weight(bencher: Bencher<'_, '_>, sizes: &(usize, usize, usize)) {
 #[divan::bench(sample_count = 50)]
 fn max_pool_of_small_images(bencher: Bencher<'_, '_>) {
     let x = random(&[500, 8, 8, 8]);
-    bencher.bench_local(|| pool::maxima(black_box(&x), (2, 2)).expect("a selection"));
+    bencher.bench_local(|| pool::max_pool(black_box(&x), (2, 2)).expect("a selection"));
 }
 
 /// 17.2 GFLOP on all threads: what the machine can.

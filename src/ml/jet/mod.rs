@@ -82,10 +82,15 @@ impl Jet {
 
     /// A function that is linear in this jet.
     fn linear(&self, f: impl Fn(&Var) -> Result<Var>) -> Result<Self> {
+        self.linear_with(f(&self.value)?, f)
+    }
+
+    /// The same where the function of the value is known already.
+    fn linear_with(&self, value: Var, f: impl Fn(&Var) -> Result<Var>) -> Result<Self> {
         let map = |part: &Option<Var>| part.as_ref().map(&f).transpose();
         let tangent = |t: &Tangent| Ok(Tangent { first: map(&t.first)?, second: map(&t.second)? });
         let tangents = self.tangents.iter().map(tangent).collect::<Result<_>>()?;
-        Ok(Self { value: f(&self.value)?, tangents, order: self.order })
+        Ok(Self { value, tangents, order: self.order })
     }
 
     /// A function that is linear in each of two jets: (ab)″ = a″b + 2a′b′ + ab″.

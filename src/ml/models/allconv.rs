@@ -35,10 +35,8 @@ impl Model for AllConv {
     fn forward(&self, params: &[Jet], images: &Jet, _norm: &mut Norm<'_>) -> Result<Jet> {
         let mut x = images.clone();
         for (index, conv) in self.convs.iter().enumerate() {
-            if index > 0 {
-                x = x.activation(self.activation)?;
-            }
-            x = conv.forward(params, &x)?;
+            let is_last = index + 1 == self.convs.len();
+            x = if is_last { conv.forward(params, &x)? } else { conv.forward_then(params, &x, self.activation)? };
         }
         x.global_avg_pool()
     }

@@ -43,8 +43,7 @@ impl Model for ConvNet {
     fn forward(&self, params: &[Jet], images: &Jet, _norm: &mut Norm<'_>) -> Result<Jet> {
         let mut x = images.clone();
         for (index, conv) in self.convs.iter().enumerate() {
-            x = conv.forward(params, &x)?;
-            x = x.activation(self.activation)?;
+            x = conv.forward_then(params, &x, self.activation)?;
             if index % 2 == 1 {
                 x = x.max_pool((2, 2))?;
             }

@@ -120,16 +120,22 @@ pub(super) struct Conv {
 
 impl Conv {
     pub(super) fn forward(&self, params: &[Jet], x: &Jet) -> Result<Jet> {
-        self.forward_onto(params, x, None)
+        self.forward_to(params, x, None, None)
     }
 
     /// The convolution, added to `plus`.
-    pub(super) fn forward_onto(&self, params: &[Jet], x: &Jet, plus: Option<&Jet>) -> Result<Jet> {
-        let y = x.conv2d(&params[self.weight], self.geometry, plus)?;
-        match self.bias {
-            Some(bias) => y.add_channels(&params[bias]),
-            None => Ok(y),
-        }
+    pub(super) fn forward_onto(&self, params: &[Jet], x: &Jet, plus: &Jet) -> Result<Jet> {
+        self.forward_to(params, x, Some(plus), None)
+    }
+
+    /// The convolution, and the nonlinearity behind it.
+    pub(super) fn forward_then(&self, params: &[Jet], x: &Jet, activation: Activation) -> Result<Jet> {
+        self.forward_to(params, x, None, Some(activation))
+    }
+
+    fn forward_to(&self, params: &[Jet], x: &Jet, plus: Option<&Jet>, activation: Option<Activation>) -> Result<Jet> {
+        let bias = self.bias.map(|bias| &params[bias]);
+        x.conv2d(&params[self.weight], self.geometry, (plus, bias), activation)
     }
 }
 

@@ -36,7 +36,7 @@ impl Block {
         };
         y = self.convs[0].forward(params, &y)?;
         y = self.norms[1].forward(params, &y, norm, Some(activation))?;
-        self.convs[1].forward_onto(params, &y, Some(&around))
+        self.convs[1].forward_onto(params, &y, &around)
     }
 }
 

@@ -61,10 +61,9 @@ impl Model for Vgg16 {
     fn forward(&self, params: &[Jet], images: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {
         let mut x = images.clone();
         for layer in &self.layers {
-            x = layer.conv.forward(params, &x)?;
             x = match &layer.norm {
-                Some(own) => own.forward(params, &x, norm, Some(Activation::Relu))?,
-                None => x.activation(Activation::Relu)?,
+                Some(own) => own.forward(params, &layer.conv.forward(params, &x)?, norm, Some(Activation::Relu))?,
+                None => layer.conv.forward_then(params, &x, Activation::Relu)?,
             };
             if layer.pools {
                 x = x.max_pool((2, 2))?;

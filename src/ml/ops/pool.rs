@@ -12,10 +12,13 @@ use crate::ml::Result;
 /// Height and width of a window.
 pub type Window = (usize, usize);
 
-/// Where each output of a max pool lies in its input image.
+/// Channels that are looked at together, where so many are left.
+const TOGETHER: usize = 8;
+
+/// Which pixel of its window each output of a max pool is.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    indices: Arc<Vec<u32>>,
+    pixels: Arc<Vec<u32>>,
     sizes: Sizes,
 }
 
@@ -53,77 +56,163 @@ impl Sizes {
         self.to()[1..].iter().product()
     }
 
-    /// Visits the windows of an image: `(start of the output's channels, starts of the window's pixels)`.
-    fn windows(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = usize>)> {
-        let ((height, width), (_, line), channels) = (self.window, self.image, self.channels);
-        let [_, rows, columns, _] = self.to();
-        (0..rows * columns).map(move |at| {
-            let corner = at / columns * height * line + at % columns * width;
-            let pixels = (0..height * width).map(move |p| (corner + p / width * line + p % width) * channels);
-            (at * channels, pixels)
-        })
+    /// Elements of all input images.
+    fn inputs(&self) -> usize {
+        self.samples * self.input()
     }
 
-    /// `count` images of `image` elements, filled one by one; `fill` gets the image's index, and the image full of zeros.
-    fn make<T>(count: usize, image: usize, flops: usize, fill: impl Fn(usize, &mut [T]) + Sync) -> Vec<T>
-    where
-        T: Copy + Default + Send,
-    {
-        let images = (ELEMENTS / image.max(1)).max(1);
-        tiles::make(count * image, images * image.max(1), flops, |index, tile| {
-            tile.chunks_exact_mut(image).enumerate().for_each(|(at, out)| fill(index * images + at, out));
-        })
+    /// Images whose larger side has about as many elements as an elementwise tile.
+    fn together(&self) -> usize {
+        (ELEMENTS / self.input()).max(1)
+    }
+
+    /// The inputs of the images of a tile.
+    fn inputs_of<'a, T>(&self, x: &'a [T], tile: usize) -> &'a [T] {
+        let start = tile * self.together() * self.input();
+        &x[start..x.len().min(start + self.together() * self.input())]
+    }
+
+    /// The outputs of the images of a tile.
+    fn outputs_of<'a, T>(&self, y: &'a [T], tile: usize) -> &'a [T] {
+        let start = tile * self.together() * self.output();
+        &y[start..y.len().min(start + self.together() * self.output())]
+    }
+
+    /// Calls the body for some neighbouring channels of each window of some images, until all have had their turn.
+    #[inline(always)]
+    fn visit(&self, images: usize, mut body: impl OverWindows) {
+        let [_, rows, columns, channels] = self.to();
+        let (height, width) = self.window;
+        let line = self.image.1 * channels;
+        for image in 0..images {
+            for y in 0..rows {
+                for x in 0..columns {
+                    let output = image * self.output() + (y * columns + x) * channels;
+                    let corner = image * self.input() + y * height * line + x * width * channels;
+                    let mut at = At { output, corner, line, channels, window: self.window };
+                    let end = output + channels;
+                    while at.output + TOGETHER <= end {
+                        body.window::<TOGETHER>(at);
+                        at = at.next(TOGETHER);
+                    }
+                    while at.output < end {
+                        body.window::<1>(at);
+                        at = at.next(1);
+                    }
+                }
+            }
+        }
     }
 }
 
-/// The position of the first maximum of each window of `x`, `[S, H, W, C]`, in row-major order. A NaN is greater than all
-/// numbers.
-///
-/// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) unless `x` is images that hold a window, of fewer than 2³² elements each.
-pub fn maxima(x: &Tensor, window: Window) -> Result<Selection> {
-    const NAME: &str = "max_pool";
-    let sizes = sizes(NAME, x, window)?;
-    if u32::try_from(sizes.input()).is_err() {
-        return Err(shape(NAME, "images of fewer than 2³² elements", &[x]));
-    }
-    dispatch!(NAME, x, T => {
-        let x = Read::<T>::of(x, NAME)?;
-        let x: &[T] = &x;
-        let indices = Sizes::make(sizes.samples, sizes.output(), x.len(), |image, out: &mut [u32]| {
-            let x = &x[image * sizes.input()..][..sizes.input()];
-            lanes::run(Largest { x, sizes: &sizes, out });
-        });
-        Ok(Selection { indices: Arc::new(indices), sizes })
-    })
+/// Where the channels of a window lie that are looked at.
+#[derive(Clone, Copy)]
+struct At {
+    /// In the outputs.
+    output: usize,
+    /// In the inputs, at the window's first pixel.
+    corner: usize,
+    /// Input elements from one row to the next.
+    line: usize,
+    /// Input elements from one pixel to the next.
+    channels: usize,
+    window: Window,
 }
 
-/// Where the largest element of each window of one image lies.
-struct Largest<'a, T> {
-    x: &'a [T],
+impl At {
+    #[inline(always)]
+    fn next(self, channels: usize) -> Self {
+        Self { output: self.output + channels, corner: self.corner + channels, ..self }
+    }
+
+    /// Where a pixel of the window lies in the inputs, and its number, row by row.
+    #[inline(always)]
+    fn pixel(&self, y: usize, x: usize) -> (usize, u32) {
+        (self.corner + y * self.line + x * self.channels, (y * self.window.1 + x) as u32)
+    }
+}
+
+/// What is done with `N` channels of each window.
+trait OverWindows {
+    fn window<const N: usize>(&mut self, at: At);
+}
+
+/// `N` elements of a slice.
+#[inline(always)]
+fn few<T, const N: usize>(values: &[T], at: usize) -> &[T; N] {
+    &values[at..at + N].as_chunks::<N>().0[0]
+}
+
+/// `N` elements of a slice, to write to.
+#[inline(always)]
+fn few_mut<T, const N: usize>(values: &mut [T], at: usize) -> &mut [T; N] {
+    &mut values[at..at + N].as_chunks_mut::<N>().0[0]
+}
+
+/// A body for the windows of some images, as one for the machine's vectors.
+struct Pass<'a, B> {
     sizes: &'a Sizes,
-    out: &'a mut [u32],
+    images: usize,
+    body: B,
 }
 
-impl<T: Real> WithSimd for Largest<'_, T> {
+impl<B: OverWindows> WithSimd for Pass<'_, B> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let channels = self.sizes.channels;
-        let mut largest = vec![T::zero(); channels];
-        for (start, pixels) in self.sizes.windows() {
-            let out = &mut self.out[start..start + channels];
-            for (n, pixel) in pixels.enumerate() {
-                let x = &self.x[pixel..pixel + channels];
-                for c in 0..channels {
-                    let (a, b) = (x[c], largest[c]);
-                    let is_next = n == 0 || a > b || (a.is_nan() && !b.is_nan());
-                    largest[c] = if is_next { a } else { b };
-                    out[c] = if is_next { (pixel + c) as u32 } else { out[c] };
+        self.sizes.visit(self.images, self.body);
+    }
+}
+
+/// The maximum of each window of `x`, `[S, H, W, C]`, and which pixel it is: the first of equal ones in row-major order. A NaN is greater
+/// than all numbers.
+///
+/// # Errors
+/// [`Error::Shape`](crate::ml::Error::Shape) unless `x` is images that hold a window, of fewer than 2³² pixels.
+pub fn max_pool(x: &Tensor, window: Window) -> Result<(Tensor, Selection)> {
+    const NAME: &str = "max_pool";
+    let sizes = sizes(NAME, x, window)?;
+    if u32::try_from(window.0 * window.1).is_err() {
+        return Err(shape(NAME, "windows of fewer than 2³² pixels", &[x]));
+    }
+    dispatch!(NAME, x, T => {
+        let x = Read::<T>::of(x, NAME)?;
+        let x: &[T] = &x;
+        let (count, length) = (sizes.samples * sizes.output(), sizes.together() * sizes.output());
+        let (largest, pixels) = tiles::make_two(count, length, x.len(), |tile, largest: &mut [T], pixels: &mut [u32]| {
+            let images = largest.len() / sizes.output();
+            lanes::run(Pass { sizes: &sizes, images, body: Largest { x: sizes.inputs_of(x, tile), values: largest, pixels } });
+        });
+        Ok((tensor(largest, &sizes.to())?, Selection { pixels: Arc::new(pixels), sizes }))
+    })
+}
+
+struct Largest<'a, T> {
+    x: &'a [T],
+    values: &'a mut [T],
+    pixels: &'a mut [u32],
+}
+
+impl<T: Real> OverWindows for Largest<'_, T> {
+    #[inline(always)]
+    fn window<const N: usize>(&mut self, at: At) {
+        let mut largest = *few::<T, N>(self.x, at.corner);
+        let mut pixels = [0; N];
+        for y in 0..at.window.0 {
+            for x in 0..at.window.1 {
+                let (start, pixel) = at.pixel(y, x);
+                let next = few::<T, N>(self.x, start);
+                for c in 0..N {
+                    // What is no number is not exceeded, and exceeds all numbers.
+                    let exceeds = (next[c] > largest[c]) | (Real::is_nan(next[c]) & !Real::is_nan(largest[c]));
+                    largest[c] = if exceeds { next[c] } else { largest[c] };
+                    pixels[c] = if exceeds { pixel } else { pixels[c] };
                 }
             }
         }
+        *few_mut(self.values, at.output) = largest;
+        *few_mut(self.pixels, at.output) = pixels;
     }
 }
 
@@ -140,13 +229,37 @@ pub fn select(x: &Tensor, selection: &Selection) -> Result<Tensor> {
     dispatch!(NAME, x, T => {
         let x = Read::<T>::of(x, NAME)?;
         let x: &[T] = &x;
-        let out = Sizes::make(sizes.samples, sizes.output(), selection.indices.len(), |image, out: &mut [T]| {
-            let x = &x[image * sizes.input()..][..sizes.input()];
-            let indices = &selection.indices[image * sizes.output()..][..sizes.output()];
-            out.iter_mut().zip(indices).for_each(|(out, &index)| *out = x[index as usize]);
+        let (count, length) = (selection.pixels.len(), sizes.together() * sizes.output());
+        let out = tiles::make(count, length, x.len(), |tile, out| {
+            let (x, pixels) = (sizes.inputs_of(x, tile), sizes.outputs_of(&selection.pixels, tile));
+            lanes::run(Pass { sizes, images: out.len() / sizes.output(), body: Selected { x, pixels, out } });
         });
         tensor(out, &sizes.to())
     })
+}
+
+struct Selected<'a, T> {
+    x: &'a [T],
+    pixels: &'a [u32],
+    out: &'a mut [T],
+}
+
+impl<T: Real> OverWindows for Selected<'_, T> {
+    #[inline(always)]
+    fn window<const N: usize>(&mut self, at: At) {
+        let pixels = *few::<u32, N>(self.pixels, at.output);
+        let mut out = [T::zero(); N];
+        for y in 0..at.window.0 {
+            for x in 0..at.window.1 {
+                let (start, pixel) = at.pixel(y, x);
+                let x = few::<T, N>(self.x, start);
+                for c in 0..N {
+                    out[c] = if pixels[c] == pixel { x[c] } else { out[c] };
+                }
+            }
+        }
+        *few_mut(self.out, at.output) = out;
+    }
 }
 
 /// The adjoint of [`select`]: `g` at the selected elements, 0 elsewhere.
@@ -162,14 +275,34 @@ pub fn scatter(g: &Tensor, selection: &Selection) -> Result<Tensor> {
     dispatch!(NAME, g, T => {
         let g = Read::<T>::of(g, NAME)?;
         let g: &[T] = &g;
-        let out = Sizes::make(sizes.samples, sizes.input(), sizes.samples * sizes.input(), |image, out: &mut [T]| {
-            let range = image * sizes.output()..(image + 1) * sizes.output();
-            for (&g, &index) in g[range.clone()].iter().zip(&selection.indices[range]) {
-                out[index as usize] += g;
-            }
+        let out = tiles::make(sizes.inputs(), sizes.together() * sizes.input(), sizes.inputs(), |tile, out| {
+            let (g, pixels) = (sizes.outputs_of(g, tile), sizes.outputs_of(&selection.pixels, tile));
+            lanes::run(Pass { sizes, images: out.len() / sizes.input(), body: Scattered { g, pixels, out } });
         });
         tensor(out, &sizes.from())
     })
+}
+
+struct Scattered<'a, T> {
+    g: &'a [T],
+    pixels: &'a [u32],
+    out: &'a mut [T],
+}
+
+impl<T: Real> OverWindows for Scattered<'_, T> {
+    #[inline(always)]
+    fn window<const N: usize>(&mut self, at: At) {
+        let (g, pixels) = (*few::<T, N>(self.g, at.output), *few::<u32, N>(self.pixels, at.output));
+        for y in 0..at.window.0 {
+            for x in 0..at.window.1 {
+                let (start, pixel) = at.pixel(y, x);
+                let out = few_mut::<T, N>(self.out, start);
+                for c in 0..N {
+                    out[c] = if pixels[c] == pixel { g[c] } else { T::zero() };
+                }
+            }
+        }
+    }
 }
 
 /// The mean of each window of `x`, `[S, H, W, C]`; a window as large as the image gives the global average.
@@ -182,21 +315,38 @@ pub fn avg_pool(x: &Tensor, window: Window) -> Result<Tensor> {
     dispatch!(NAME, x, T => {
         let x = Read::<T>::of(x, NAME)?;
         let x: &[T] = &x;
-        let share = share::<T>(window);
-        let out = Sizes::make(sizes.samples, sizes.output(), x.len(), |image, out: &mut [T]| {
-            let x = &x[image * sizes.input()..][..sizes.input()];
-            for (start, pixels) in sizes.windows() {
-                let out = &mut out[start..start + sizes.channels];
-                for pixel in pixels {
-                    out.iter_mut().zip(&x[pixel..]).for_each(|(sum, &x)| *sum += x);
-                }
-                for sum in out {
-                    *sum *= share;
-                }
-            }
+        let (count, length) = (sizes.samples * sizes.output(), sizes.together() * sizes.output());
+        let out = tiles::make(count, length, x.len(), |tile, out| {
+            let body = Mean { x: sizes.inputs_of(x, tile), share: share(window), out };
+            lanes::run(Pass { sizes: &sizes, images: body.out.len() / sizes.output(), body });
         });
         tensor(out, &sizes.to())
     })
+}
+
+struct Mean<'a, T> {
+    x: &'a [T],
+    share: T,
+    out: &'a mut [T],
+}
+
+impl<T: Real> OverWindows for Mean<'_, T> {
+    #[inline(always)]
+    fn window<const N: usize>(&mut self, at: At) {
+        let mut sums = [T::zero(); N];
+        for y in 0..at.window.0 {
+            for x in 0..at.window.1 {
+                let x = few::<T, N>(self.x, at.pixel(y, x).0);
+                for c in 0..N {
+                    sums[c] += x[c];
+                }
+            }
+        }
+        for sum in &mut sums {
+            *sum *= self.share;
+        }
+        *few_mut(self.out, at.output) = sums;
+    }
 }
 
 /// The adjoint of [`avg_pool`] on images of shape `from`.
@@ -211,18 +361,33 @@ pub fn avg_pool_adjoint(g: &Tensor, from: [usize; 4], window: Window) -> Result<
     dispatch!(NAME, g, T => {
         let g = Read::<T>::of(g, NAME)?;
         let g: &[T] = &g;
-        let share = share::<T>(window);
-        let out = Sizes::make(sizes.samples, sizes.input(), sizes.samples * sizes.input(), |image, out: &mut [T]| {
-            let g = &g[image * sizes.output()..][..sizes.output()];
-            for (start, pixels) in sizes.windows() {
-                for pixel in pixels {
-                    let out = &mut out[pixel..pixel + sizes.channels];
-                    out.iter_mut().zip(&g[start..]).for_each(|(out, &g)| *out = share * g);
-                }
-            }
+        let out = tiles::make(sizes.inputs(), sizes.together() * sizes.input(), sizes.inputs(), |tile, out| {
+            let body = Shared { g: sizes.outputs_of(g, tile), share: share(window), out };
+            lanes::run(Pass { sizes: &sizes, images: body.out.len() / sizes.input(), body });
         });
         tensor(out, &from)
     })
+}
+
+struct Shared<'a, T> {
+    g: &'a [T],
+    share: T,
+    out: &'a mut [T],
+}
+
+impl<T: Real> OverWindows for Shared<'_, T> {
+    #[inline(always)]
+    fn window<const N: usize>(&mut self, at: At) {
+        let mut g = *few::<T, N>(self.g, at.output);
+        for g in &mut g {
+            *g *= self.share;
+        }
+        for y in 0..at.window.0 {
+            for x in 0..at.window.1 {
+                *few_mut(self.out, at.pixel(y, x).0) = g;
+            }
+        }
+    }
 }
 
 fn share<T: Real>(window: Window) -> T {

@@ -118,12 +118,13 @@ proptest! {
         }
         let x = of(values, &dims);
         for (x, g) in [(x.clone(), g.clone()), (single(&x), single(&g))] {
-            let selection = pool::maxima(&x, (down, across)).unwrap();
+            let (pooled, selection) = pool::max_pool(&x, (down, across)).unwrap();
+            assert_within(&pooled, &largest, |_| 0.0);
             assert_within(&pool::select(&x, &selection).unwrap(), &largest, |_| 0.0);
             assert_within(&pool::scatter(&g, &selection).unwrap(), &back, |_| 0.0);
         }
         // Along the selection of one tensor, any other.
-        let (other, selection) = (Drawn(seed).tensor("other", &dims), pool::maxima(&x, (down, across)).unwrap());
+        let (other, selection) = (Drawn(seed).tensor("other", &dims), pool::max_pool(&x, (down, across)).unwrap().1);
         let (taken, given) = (pool::select(&other, &selection).unwrap(), pool::scatter(&g, &selection).unwrap());
         assert_adjoint(&[inner(&g, &taken)], &[inner(&given, &other)]);
     }

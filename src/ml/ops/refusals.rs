@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::conv::{Geometry, conv2d, conv2d_input, conv2d_sum, conv2d_weight};
+use super::conv::{After, Gate, Geometry, conv2d, conv2d_input, conv2d_sum, conv2d_weight};
 use super::norm::{self, Along, Moments, Then};
 use super::softmax::Targets;
 use super::{axes, band, channels, concat, elementwise, matmul, pool, reduce, softmax};
@@ -87,13 +87,24 @@ fn convolutions_refuse_what_does_not_fit() {
         "conv2d_input",
         &["the gradient [2, 4, 5, 6] of [2, 4, 5, 3]", "got [2, 4, 5, 3]"],
     );
-    refused(conv2d_sum(&[], None, SAME), "conv2d", &["at least one image and kernel", "got nothing"]);
+    refused(conv2d_sum(&[], &After::default(), SAME), "conv2d", &["at least one image and kernel", "got nothing"]);
     refused(conv2d(&x, &single(&[6, 3, 3, 3]), SAME), "conv2d", &["one dtype, `f64`", "`f32`"]);
     refused(conv2d(&x.to_dtype(DType::U32).unwrap(), &w, SAME), "conv2d", &["`f32` or `f64`", "`u32`"]);
     let (g, contiguous) = (ones(&[2, 4, 5, 6]), "contiguous tensors, got");
     refused(conv2d(&turned(&[2, 4, 5, 3]), &w, SAME), "conv2d", &[contiguous, "[2, 4, 5, 3]"]);
     refused(conv2d(&x, &turned(&[6, 3, 3, 3]), SAME), "conv2d", &[contiguous, "[6, 3, 3, 3]"]);
-    refused(conv2d_sum(&[(&x, &w, 1.0)], Some(&turned(&[2, 4, 5, 6])), SAME), "conv2d", &[contiguous]);
+    let sum = |after| conv2d_sum(&[(&x, &w, 1.0)], &after, SAME);
+    let (square, flat) = (ones(&[2, 5, 4, 6]), turned(&[2, 4, 5, 6]));
+    let plus = |plus| sum(After { plus: Some(plus), ..After::default() });
+    refused(plus(&square), "conv2d", &["an addend of the result's shape, [2, 4, 5, 6]", "got [2, 5, 4, 6]"]);
+    refused(plus(&flat), "conv2d", &[contiguous]);
+    let mask = |mask| sum(After { gate: Gate::Of(mask), ..After::default() });
+    refused(mask(&square), "conv2d", &["a mask of the result's shape, [2, 4, 5, 6]", "got [2, 5, 4, 6]"]);
+    refused(mask(&flat), "conv2d", &[contiguous]);
+    let bias = |bias| sum(After { bias: Some(bias), ..After::default() });
+    let (few, other) = (ones(&[3]), single(&[6]));
+    refused(bias(&few), "conv2d", &["6 values of a bias, one a channel", "got [3]"]);
+    refused(bias(&other), "conv2d", &["one dtype, `f64`", "`f32`"]);
     refused(conv2d_input(&turned(&[2, 4, 5, 6]), &w, [2, 4, 5, 3], SAME), "conv2d_input", &[contiguous]);
     refused(conv2d_weight(&g, &turned(&[2, 4, 5, 3]), [6, 3, 3, 3], SAME), "conv2d_weight", &[contiguous]);
 }
@@ -118,20 +129,20 @@ fn pools_refuse_what_does_not_fit() {
     for window in [(0, 2), (2, 0), (5, 2), (2, 6), (usize::MAX, usize::MAX)] {
         let words = [format!("a window of {} × {}", window.0, window.1), "[2, 4, 5, 3]".to_owned()];
         let words = [&words[0][..], &words[1]];
-        refused(pool::maxima(&x, window), "max_pool", &words);
+        refused(pool::max_pool(&x, window), "max_pool", &words);
         refused(pool::avg_pool(&x, window), "avg_pool", &words);
         let words = [&*format!("windows of {} × {}", window.0, window.1), "images [2, 4, 5, 3]"];
         refused(pool::avg_pool_adjoint(&x, [2, 4, 5, 3], window), "avg_pool_adjoint", &words);
     }
     for dims in [&[2, 4, 5][..], &[2, 0, 5, 3], &[2, 4, 5, 0], &[]] {
-        refused(pool::maxima(&ones(dims), (2, 2)), "max_pool", &[&format!("{dims:?}")]);
+        refused(pool::max_pool(&ones(dims), (2, 2)), "max_pool", &[&format!("{dims:?}")]);
         refused(pool::avg_pool(&ones(dims), (2, 2)), "avg_pool", &[&format!("{dims:?}")]);
     }
-    let selection = pool::maxima(&x, (2, 2)).unwrap();
+    let (_, selection) = pool::max_pool(&x, (2, 2)).unwrap();
     refused(pool::select(&ones(&[2, 5, 4, 3]), &selection), "select", &["[2, 4, 5, 3]", "[2, 5, 4, 3]"]);
     refused(pool::scatter(&x, &selection), "scatter", &["[2, 2, 2, 3]", "[2, 4, 5, 3]"]);
     refused(pool::avg_pool_adjoint(&x, [usize::MAX; 4], (2, 2)), "avg_pool_adjoint", &["[2, 4, 5, 3]"]);
-    refused(pool::maxima(&turned(&[2, 4, 5, 3]), (2, 2)), "max_pool", &["contiguous"]);
+    refused(pool::max_pool(&turned(&[2, 4, 5, 3]), (2, 2)), "max_pool", &["contiguous"]);
     refused(pool::select(&turned(&[2, 4, 5, 3]), &selection), "select", &["contiguous"]);
     refused(pool::scatter(&turned(&[2, 2, 2, 3]), &selection), "scatter", &["contiguous"]);
     refused(pool::avg_pool(&turned(&[2, 4, 5, 3]), (2, 2)), "avg_pool", &["contiguous"]);
@@ -290,7 +301,7 @@ fn no_samples_give_results_of_none_and_gradients_of_zero() {
         assert_eq!(conv2d_input(&x, &w, [0, 4, 4, channels], SAME).unwrap().dims(), [0, 4, 4, channels]);
         assert!(zero(&conv2d_weight(&x, &x, [channels, channels, 3, 3], SAME).unwrap()));
     }
-    let selection = pool::maxima(&x, (2, 2)).unwrap();
+    let (_, selection) = pool::max_pool(&x, (2, 2)).unwrap();
     let pooled = pool::select(&x, &selection).unwrap();
     assert_eq!(pooled.dims(), [0, 2, 2, 3]);
     assert_eq!(pool::scatter(&pooled, &selection).unwrap().dims(), [0, 4, 5, 3]);
@@ -349,7 +360,7 @@ fn what_is_not_a_number_stays_so() {
         kept(norm::batch_norm(&ones(&[4, 3]), &lost(&[3]), &c, then).map(|(y, _)| y));
         kept(norm::batch_norm(&ones(&[4, 3]), &c, &lost(&[3]), then).map(|(y, _)| y));
     }
-    let selection = pool::maxima(&images, (2, 2)).unwrap();
+    let (_, selection) = pool::max_pool(&images, (2, 2)).unwrap();
     kept(pool::select(&images, &selection));
     kept(pool::scatter(&lost(&[1, 2, 2, 3]), &selection));
     kept(pool::avg_pool(&images, (2, 2)));

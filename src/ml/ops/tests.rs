@@ -117,7 +117,7 @@ fn a_max_pool_takes_the_first_maximum_and_leaves_out_the_remainder() {
         9.0, 9.0, 9.0, 9.0, 9.0,
     ];
     let x = Tensor::from_vec(image, (1, 5, 5, 1), &Device::Cpu).unwrap();
-    let selection = pool::maxima(&x, (2, 2)).unwrap();
+    let (_, selection) = pool::max_pool(&x, (2, 2)).unwrap();
     let positions: Vec<f64> = (0..25).map(f64::from).collect();
     let positions = Tensor::from_vec(positions, (1, 5, 5, 1), &Device::Cpu).unwrap();
     assert_eq!(list(&pool::select(&positions, &selection).unwrap()), [0.0, 3.0, 10.0, 13.0]);

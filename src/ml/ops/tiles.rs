@@ -109,21 +109,22 @@ pub(super) type Room<'a, T> = &'a mut [MaybeUninit<T>];
 
 /// Two lists of `count` elements, filled side by side as [`make`] fills one.
 #[expect(unsafe_code, reason = "memory that nothing was written to yet")]
-pub(super) fn make_two<T>(
+pub(super) fn make_two<T, U>(
     count: usize,
     length: usize,
     flops: usize,
-    fill: impl Fn(usize, &mut [T], &mut [T]) + Sync,
-) -> (Vec<T>, Vec<T>)
+    fill: impl Fn(usize, &mut [T], &mut [U]) + Sync,
+) -> (Vec<T>, Vec<U>)
 where
     T: Copy + Default + Send,
+    U: Copy + Default + Send,
 {
     let (mut left, mut right) = (Vec::with_capacity(count), Vec::with_capacity(count));
     let room: Room<'_, T> = &mut left.spare_capacity_mut()[..count];
-    let other: Room<'_, T> = &mut right.spare_capacity_mut()[..count];
-    let both = |(index, (left, right)): (usize, (Room<'_, T>, Room<'_, T>))| {
+    let other: Room<'_, U> = &mut right.spare_capacity_mut()[..count];
+    let both = |(index, (left, right)): (usize, (Room<'_, T>, Room<'_, U>))| {
         left.fill(MaybeUninit::new(T::default()));
-        right.fill(MaybeUninit::new(T::default()));
+        right.fill(MaybeUninit::new(U::default()));
         // SAFETY: every element of both tiles was written in the lines above.
         fill(index, unsafe { left.assume_init_mut() }, unsafe { right.assume_init_mut() });
     };

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::Var;
+use super::{Gradient, Var};
 use crate::ml::Result;
-use crate::ml::ops::conv::{self, Geometry};
+use crate::ml::ops::conv::{self, After, Gate, Geometry};
 use crate::ml::ops::norm::{self, Along, Moments, Then};
 use crate::ml::ops::pool::{self, Selection, Window};
 use crate::ml::ops::{axes, channels, concat, elementwise, matmul};
@@ -30,26 +30,31 @@ impl Var {
         }))
     }
 
-    /// The convolution of images `[S, H, W, C]` with a kernel `[O, C, h, w]`.
+    /// Σ factor·convolution over terms `(x, weight, factor)` of one shape, images `[S, H, W, C]` and kernels `[O, C, h, w]`, and what
+    /// follows. A mask is no operand: its derivative is 0 almost everywhere.
     ///
     /// # Errors
-    /// Channels that differ, or a kernel larger than the padded image.
-    pub fn conv2d(&self, weight: &Self, geometry: Geometry) -> Result<Self> {
-        Self::conv2d_sum(&[(self, weight, 1.0)], None, geometry)
-    }
-
-    /// Σ factor·`x.conv2d(weight)` over terms `(x, weight, factor)` of one shape, and `plus`.
-    ///
-    /// # Errors
-    /// No term, terms whose shapes differ, a `plus` of another shape, and as [`conv2d`](Self::conv2d).
-    pub fn conv2d_sum(terms: &[(&Self, &Self, f64)], plus: Option<&Self>, geometry: Geometry) -> Result<Self> {
+    /// No term, terms whose shapes differ, channels that differ, a kernel larger than the padded image, an `after` that does not fit.
+    pub fn conv2d_sum(terms: &[(&Self, &Self, f64)], after: &After<'_, Self>, geometry: Geometry) -> Result<Self> {
+        let &After { plus, bias, gate } = after;
         let tensors: Vec<_> = terms.iter().map(|(x, w, factor)| (&x.value, &w.value, *factor)).collect();
-        let value = conv::conv2d_sum(&tensors, plus.map(Self::value), geometry)?;
-        let operands: Vec<&Self> = terms.iter().flat_map(|(x, w, _)| [*x, *w]).chain(plus).collect();
-        let addend = plus.and_then(Self::index);
+        let of_tensors = After { plus: plus.map(Self::value), bias: bias.map(Self::value), gate };
+        let value = conv::conv2d_sum(&tensors, &of_tensors, geometry)?;
+        let operands: Vec<&Self> = terms.iter().flat_map(|(x, w, _)| [*x, *w]).chain(plus).chain(bias).collect();
+        let mask = match gate {
+            Gate::Open => None,
+            Gate::Relu => Some(value.clone()),
+            Gate::Of(mask) => Some(mask.clone()),
+        };
+        let (addend, bias) = (plus.and_then(Self::index), bias.and_then(Self::index));
         let kept = |var: &Self| (var.value.clone(), var.index());
         let terms: Vec<_> = terms.iter().map(|(x, w, factor)| (kept(x), kept(w), *factor)).collect();
         Ok(Self::record(&operands, value, move |g, to| {
+            let g = match mask {
+                Some(mask) => Gradient { tensor: elementwise::gate(&mask, &g.tensor)?, owned: true },
+                None => g,
+            };
+            to.add(bias, || channels::sum_channels(&g.tensor))?;
             for ((x, a), (w, b), factor) in terms {
                 let scaled = |gradient: Tensor| match factor {
                     1.0 => Ok(gradient),
@@ -61,6 +66,17 @@ impl Var {
             }
             to.pass(addend, g)
         }))
+    }
+
+    /// The maximum of each window of images `[S, H, W, C]`, and which pixel it is.
+    ///
+    /// # Errors
+    /// Images smaller than the window.
+    pub fn max_pool(&self, window: Window) -> Result<(Self, Selection)> {
+        let (value, selection) = pool::max_pool(&self.value, window)?;
+        let (a, kept) = (self.index(), selection.clone());
+        let y = Self::record(&[self], value, move |g, to| to.add(a, || pool::scatter(&g.tensor, &kept)));
+        Ok((y, selection))
     }
 
     /// The elements that a max pool selected.

@@ -4,14 +4,16 @@
 //! Images have their channels last, so a patch is a few runs of memory and is never copied: the kernels read it where it lies, in images
 //! that are framed by zeros a few at a time. The weights, `[O, C, h, w]` as PyTorch's, are packed once a call.
 //!
-//! Reading order: this file (what can be asked), `frame`, `sweep` (forward and input gradient), `outer` and `weight` (weight gradient), `winograd` (kernels of
+//! Reading order: this file (what can be asked), `frame`, `sweep` (forward and input gradient), `outer` and `weight` (weight gradient), `taps` (few channels), `winograd` (kernels of
 //! 3 × 3 with a quarter of the products).
 
+mod after;
 mod frame;
 mod outer;
 #[cfg(test)]
 mod properties;
 mod sweep;
+mod taps;
 #[cfg(test)]
 mod tests;
 mod weight;
@@ -23,15 +25,18 @@ use super::lanes::{self, lanes};
 use super::real::{Read, Real, dispatch, elements, shape, tensor};
 use super::tiles;
 use crate::ml::{Error, Result};
+use after::{Last, Locked};
 use frame::Frame;
 use sweep::{Panels, Sweep};
 use winograd::Plan;
 
+pub use after::{After, Gate};
+
 /// Elements of framed images that a tile of work reads, unless one image alone has more.
 const FRAMED: usize = 1 << 16;
 
-/// Output pixels that a tile has at least, so that reading the weights pays.
-const PIXELS: usize = 96;
+/// Output pixels that a tile has at least, so that reading the weights pays, and at most, unless one image alone has more.
+const PIXELS: std::ops::Range<usize> = 96..4096;
 
 /// How a kernel moves over an image: the same stride and zero padding in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,15 +121,15 @@ impl Sizes {
 /// [`Error::Shape`] if channels differ, the kernel is larger than the padded image, or the padding larger than both; for a stride of 0, and for
 /// sizes of 0 other than S: no sample gives none.
 pub fn conv2d(x: &Tensor, w: &Tensor, geometry: Geometry) -> Result<Tensor> {
-    conv2d_sum(&[(x, w, 1.0)], None, geometry)
+    conv2d_sum(&[(x, w, 1.0)], &After::default(), geometry)
 }
 
-/// Σ factor·`conv2d(x, w)` over terms `(x, w, factor)` of one shape, such as the derivatives of a convolution are, and `plus`, of the shape
-/// of the result, if there is one: nothing of the single terms is written.
+/// Σ factor·`conv2d(x, w)` over terms `(x, w, factor)` of one shape, such as the derivatives of a convolution are, and what follows:
+/// nothing of the single terms is written, nor of what is between the sum and the result.
 ///
 /// # Errors
-/// [`Error::Shape`] for no term, terms whose shapes differ, a `plus` of another shape, and as [`conv2d`].
-pub fn conv2d_sum(terms: &[(&Tensor, &Tensor, f64)], plus: Option<&Tensor>, geometry: Geometry) -> Result<Tensor> {
+/// [`Error::Shape`] for no term, terms whose shapes differ, an `after` that does not fit the result, and as [`conv2d`].
+pub fn conv2d_sum(terms: &[(&Tensor, &Tensor, f64)], after: &After<'_>, geometry: Geometry) -> Result<Tensor> {
     const NAME: &str = "conv2d";
     let &[(x, w, _), ..] = terms else { return Err(shape(NAME, "at least one image and kernel", &[])) };
     let sizes = sizes(NAME, x, w, geometry)?;
@@ -132,17 +137,15 @@ pub fn conv2d_sum(terms: &[(&Tensor, &Tensor, f64)], plus: Option<&Tensor>, geom
         return Err(shape(NAME, "terms of one shape", &[x, w, other, kernel]));
     }
     let dims = [sizes.samples, sizes.out.0, sizes.out.1, sizes.outputs];
-    if let Some(plus) = plus.filter(|plus| plus.dims() != dims) {
-        return Err(shape(NAME, format!("an addend of the result's shape, {dims:?}"), &[plus]));
-    }
+    after.check(NAME, dims)?;
     dispatch!(NAME, x, T => {
         let mut locked = Vec::with_capacity(terms.len());
         for &(x, w, factor) in terms {
             locked.push((Read::<T>::of(x, NAME)?, Read::<T>::of(w, NAME)?, <T as WithDType>::from_f64(factor)));
         }
         let terms: Vec<Term<'_, T>> = locked.iter().map(|(x, w, factor)| Term { x, w, factor: *factor }).collect();
-        let plus = plus.map(|plus| Read::<T>::of(plus, NAME)).transpose()?;
-        tensor(forward::<T>(&sizes, &terms, plus.as_deref()), &dims)
+        let after = Locked::<T>::of(after, sizes.outputs, NAME)?;
+        tensor(forward::<T>(&sizes, &terms, after.parts()), &dims)
     })
 }
 
@@ -153,6 +156,9 @@ struct Term<'a, T> {
     w: &'a [T],
     factor: T,
 }
+
+/// What is added to a sum of convolutions, and what is done then.
+type Following<'a, T> = (Option<&'a [T]>, Last<'a, T>);
 
 /// The gradient of ⟨g, conv2d(x, w)⟩ with respect to x, whose shape is `x_dims`.
 ///
@@ -235,9 +241,9 @@ impl<T: Real> Phase<T> {
     }
 }
 
-fn forward<T: Real>(sizes: &Sizes, terms: &[Term<'_, T>], plus: Option<&[T]>) -> Vec<T> {
+fn forward<T: Real>(sizes: &Sizes, terms: &[Term<'_, T>], after: Following<'_, T>) -> Vec<T> {
     if let Some(plan) = Plan::forward(sizes, lanes::<T>()) {
-        return plan.convolve(terms, plus);
+        return plan.convolve(terms, after);
     }
     let start = |k: usize| {
         let (position, c) = sizes.product(k);
@@ -251,7 +257,7 @@ fn forward<T: Real>(sizes: &Sizes, terms: &[Term<'_, T>], plus: Option<&[T]>) ->
     let pixels = (0..rows * columns).map(|p| (p / columns, p % columns, p));
     phase.place(pixels.map(|(y, x, p)| (frame.at(y * stride, x * stride), p * sizes.outputs)));
     let images: Vec<&[T]> = terms.iter().map(|term| term.x).collect();
-    sweep(sizes, frame, &[phase], (&images, plus), sizes.output())
+    sweep(sizes, frame, &[phase], (&images, after), sizes.output())
 }
 
 fn to_input<T: Real>(sizes: &Sizes, g: &[T], w: &[T]) -> Vec<T> {
@@ -286,19 +292,20 @@ fn to_input<T: Real>(sizes: &Sizes, g: &[T], w: &[T]) -> Vec<T> {
         phase.place(pixels.map(|(y, x)| (source(y, x), (y * width + x) * sizes.inputs)));
         phases.push(phase);
     }
-    sweep(sizes, frame, &phases, (&[g], None), sizes.input())
+    sweep(sizes, frame, &phases, (&[g], (None, Last::NOTHING)), sizes.input())
 }
 
-/// All phases over the images of all terms, a few images at a time, and what is added to them; `output` is the length of one result.
+/// All phases over the images of all terms, a few images at a time, and what follows; `output` is the length of one result.
 fn sweep<T: Real>(
     sizes: &Sizes,
     frame: Frame,
     phases: &[Phase<T>],
-    (from, plus): (&[&[T]], Option<&[T]>),
+    (from, (plus, last)): (&[&[T]], Following<'_, T>),
     output: usize,
 ) -> Vec<T> {
     let pixels: usize = phases.iter().map(|phase| phase.targets.len()).sum();
-    let images = (FRAMED / frame.len().max(1)).max(PIXELS.div_ceil(pixels.max(1))).clamp(1, sizes.samples.max(1));
+    let most = (FRAMED / frame.len().max(1)).min(PIXELS.end / pixels.max(1));
+    let images = most.max(PIXELS.start.div_ceil(pixels.max(1))).clamp(1, sizes.samples.max(1));
     let tables: Vec<(Vec<usize>, Vec<usize>)> = phases
         .iter()
         .map(|phase| {
@@ -339,6 +346,7 @@ fn sweep<T: Real>(
                 }
             }
         }
+        last.apply(index * images * output, tile);
     })
 }
 

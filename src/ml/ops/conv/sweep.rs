@@ -1,9 +1,12 @@
 //! The kernel of convolutions that keep one result a pixel: a small block of output pixels times a panel of output channels stays in
 //! registers while all products are added to it. Patches are never copied: with channels last, a patch is a few runs of memory.
 
+use std::ops::Range;
+
 use super::super::lanes::{Lanes, Simd, WithSimd, elements, elements_mut, lanes_of, vectors, vectors_mut};
 use super::super::real::Real;
 use super::super::tiles;
+use super::taps::{Taps, are_short};
 
 /// Operations that one element of the weights is worth when it is packed.
 const PACKING: usize = 8;
@@ -89,10 +92,14 @@ impl<T: Lanes> WithSimd for Sweep<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if self.outputs - self.first > lanes_of::<S, T>() {
-            self.blocks::<S, 6, 2>(simd);
-        } else {
-            self.blocks::<S, 12, 1>(simd);
+        let lanes = lanes_of::<S, T>();
+        let is_wide = self.outputs - self.first > lanes;
+        let depth = self.panel.len() / if is_wide { 2 * lanes } else { lanes };
+        match (is_wide, are_short(depth, self.run)) {
+            (true, false) => self.by_runs::<S, 6, 2>(simd),
+            (false, false) => self.by_runs::<S, 12, 1>(simd),
+            (true, true) => self.by_taps::<S, 4, 2>(simd),
+            (false, true) => self.by_taps::<S, 8, 1>(simd),
         }
     }
 }
@@ -100,35 +107,104 @@ impl<T: Lanes> WithSimd for Sweep<'_, T> {
 impl<T: Lanes> Sweep<'_, T> {
     /// All pixels, `R` at a time, by the panel's `V` registers.
     #[inline(always)]
-    fn blocks<S: Simd, const R: usize, const V: usize>(self, simd: S) {
+    fn by_runs<S: Simd, const R: usize, const V: usize>(self, simd: S) {
+        let Self { source, pitch, run, add, out, .. } = self;
         let (panel, _) = vectors::<S, T>(self.panel).as_chunks::<V>();
         let channels = self.first..self.outputs.min(self.first + V * lanes_of::<S, T>());
-        let width = V * lanes_of::<S, T>();
         for (sources, targets) in self.sources.chunks(R).zip(self.targets.chunks(R)) {
-            let mut sums = [[T::splat(simd, T::default()); V]; R];
-            if self.add {
-                for (sums, &target) in sums.iter_mut().zip(targets) {
-                    let from = &self.out[target + channels.start..target + channels.end];
-                    elements_mut::<S, T>(sums)[..from.len()].copy_from_slice(from);
-                }
+            let mut sums = begun::<S, T, R, V>(simd, add, targets, channels.clone(), out);
+            for (segment, panel) in panel.chunks_exact(run).enumerate() {
+                let from = &source[segment * pitch..];
+                add_products::<S, T, R, V>(simd, rows(from, starts(sources), run), panel, &mut sums);
             }
-            for (segment, panel) in panel.chunks_exact(self.run).enumerate() {
-                // Where fewer than R pixels are left, the last is computed again.
-                let mut rows = [&self.source[..0]; R];
-                for r in 0..R {
-                    let start = sources[r.min(sources.len() - 1)] + segment * self.pitch;
-                    rows[r] = &self.source[start..start + self.run];
-                }
-                add_products::<S, T, R, V>(simd, rows, panel, &mut sums);
+            write::<S, T, R, V>(&sums, targets, channels.clone(), out);
+        }
+    }
+
+    /// The same where runs are short.
+    #[inline(always)]
+    fn by_taps<S: Simd, const R: usize, const V: usize>(self, simd: S) {
+        let Self { source, pitch, run, add, out, .. } = self;
+        let (panel, _) = vectors::<S, T>(self.panel).as_chunks::<V>();
+        let channels = self.first..self.outputs.min(self.first + V * lanes_of::<S, T>());
+        let taps = Taps::of(panel.len(), run, pitch);
+        for (sources, targets) in self.sources.chunks(R).zip(self.targets.chunks(R)) {
+            let mut sums = begun::<S, T, R, V>(simd, add, targets, channels.clone(), out);
+            let starts = starts::<R>(sources);
+            if is_line::<R, 1>(starts) {
+                add_line::<S, T, R, V, 1>(simd, &source[starts[0]..], &taps, panel, &mut sums);
+            } else if is_line::<R, 3>(starts) {
+                add_line::<S, T, R, V, 3>(simd, &source[starts[0]..], &taps, panel, &mut sums);
+            } else {
+                add_taps::<S, T, R, V>(simd, rows(source, starts, taps.reach()), &taps, panel, &mut sums);
             }
-            for (sums, &target) in sums.iter().zip(targets) {
-                let to = &mut self.out[target + channels.start..target + channels.end];
-                if to.len() == width {
-                    vectors_mut::<S, T>(to)[..V].copy_from_slice(sums);
-                } else {
-                    to.copy_from_slice(&elements::<S, T>(sums)[..to.len()]);
-                }
-            }
+            write::<S, T, R, V>(&sums, targets, channels.clone(), out);
+        }
+    }
+}
+
+/// Where the patches of `R` pixels start; where fewer are left, the last is taken again.
+#[inline(always)]
+fn starts<const R: usize>(sources: &[usize]) -> [usize; R] {
+    let mut starts = [0; R];
+    for r in 0..R {
+        starts[r] = sources[r.min(sources.len() - 1)];
+    }
+    starts
+}
+
+/// Whether it is `STEP` elements from each start to the next.
+#[inline(always)]
+fn is_line<const R: usize, const STEP: usize>(starts: [usize; R]) -> bool {
+    let mut all = true;
+    for r in 0..R {
+        all &= starts[r] == starts[0] + r * STEP;
+    }
+    all
+}
+
+/// Slices of one length.
+#[inline(always)]
+fn rows<T, const R: usize>(source: &[T], starts: [usize; R], length: usize) -> [&[T]; R] {
+    let mut rows = [&source[..0]; R];
+    for r in 0..R {
+        rows[r] = &source[starts[r]..][..length];
+    }
+    rows
+}
+
+/// The sums of some pixels before a panel is added: what is there, or zero.
+#[inline(always)]
+fn begun<S: Simd, T: Lanes, const R: usize, const V: usize>(
+    simd: S,
+    add: bool,
+    targets: &[usize],
+    channels: Range<usize>,
+    out: &[T],
+) -> [[T::Vector<S>; V]; R] {
+    let mut sums = [[T::splat(simd, T::default()); V]; R];
+    if add {
+        for (sums, &target) in sums.iter_mut().zip(targets) {
+            let from = &out[target + channels.start..target + channels.end];
+            elements_mut::<S, T>(sums)[..from.len()].copy_from_slice(from);
+        }
+    }
+    sums
+}
+
+#[inline(always)]
+fn write<S: Simd, T: Lanes, const R: usize, const V: usize>(
+    sums: &[[T::Vector<S>; V]; R],
+    targets: &[usize],
+    channels: Range<usize>,
+    out: &mut [T],
+) {
+    for (sums, &target) in sums.iter().zip(targets) {
+        let to = &mut out[target + channels.start..target + channels.end];
+        if to.len() == V * lanes_of::<S, T>() {
+            vectors_mut::<S, T>(to)[..V].copy_from_slice(sums);
+        } else {
+            to.copy_from_slice(&elements::<S, T>(sums)[..to.len()]);
         }
     }
 }
@@ -153,6 +229,49 @@ fn add_products<S: Simd, T: Lanes, const R: usize, const V: usize>(
         let factors = panel[k];
         for r in 0..R {
             let x = T::splat(simd, rows[r][k]);
+            for v in 0..V {
+                own[r][v] = T::mul_add(simd, x, factors[v], own[r][v]);
+            }
+        }
+    }
+    *sums = own;
+}
+
+/// `sums[r] += Σ rows[r][tap k]·panel[k]`.
+#[inline(always)]
+fn add_taps<S: Simd, T: Lanes, const R: usize, const V: usize>(
+    simd: S,
+    rows: [&[T]; R],
+    taps: &Taps,
+    panel: &[[T::Vector<S>; V]],
+    sums: &mut [[T::Vector<S>; V]; R],
+) {
+    let mut own = *sums;
+    for (&tap, factors) in taps.all().iter().zip(panel) {
+        for r in 0..R {
+            let x = T::splat(simd, rows[r][tap]);
+            for v in 0..V {
+                own[r][v] = T::mul_add(simd, x, factors[v], own[r][v]);
+            }
+        }
+    }
+    *sums = own;
+}
+
+/// `sums[r] += Σ source[r·STEP + tap k]·panel[k]`: of neighbours in a row of pixels.
+#[inline(always)]
+fn add_line<S: Simd, T: Lanes, const R: usize, const V: usize, const STEP: usize>(
+    simd: S,
+    source: &[T],
+    taps: &Taps,
+    panel: &[[T::Vector<S>; V]],
+    sums: &mut [[T::Vector<S>; V]; R],
+) {
+    let mut own = *sums;
+    for (&tap, factors) in taps.all().iter().zip(panel) {
+        let from = &source[tap..][..=(R - 1) * STEP];
+        for r in 0..R {
+            let x = T::splat(simd, from[r * STEP]);
             for v in 0..V {
                 own[r][v] = T::mul_add(simd, x, factors[v], own[r][v]);
             }

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device};
 
 use super::super::tests::{assert_close, inner, list, tensor};
+use super::super::{channels, elementwise};
 use super::*;
 
 const SAME: Geometry = Geometry { stride: 1, padding: 1 };
@@ -96,19 +97,66 @@ fn a_sum_of_convolutions_is_the_sum_of_its_terms() {
         let kernel = [outputs, dims[3], 3, 3];
         let (x, y) = (tensor(&dims, 0.1), tensor(&dims, 0.9));
         let (v, w) = (tensor(&kernel, 0.4), tensor(&kernel, 0.7));
-        let plain = conv2d_sum(&[(&x, &v, 1.0), (&y, &w, 2.0), (&y, &v, -0.5)], None, geometry).unwrap();
+        let plain = conv2d_sum(&[(&x, &v, 1.0), (&y, &w, 2.0), (&y, &v, -0.5)], &After::default(), geometry).unwrap();
         let single = |x, w| list(&conv2d(x, w, geometry).unwrap());
         let (a, b, c) = (single(&x, &v), single(&y, &w), single(&y, &v));
         let expected: Vec<f64> = (0..a.len()).map(|i| a[i] + 2.0 * b[i] - 0.5 * c[i]).collect();
         assert_close(&list(&plain), &expected, 1e-11);
         let plus = tensor(plain.dims(), 0.3);
-        let found = conv2d_sum(&[(&y, &v, 1.0)], Some(&plus), geometry).unwrap();
+        let found = conv2d_sum(&[(&y, &v, 1.0)], &After { plus: Some(&plus), ..After::default() }, geometry).unwrap();
         let expected: Vec<f64> = list(&plus).iter().zip(&c).map(|(plus, c)| plus + c).collect();
         assert_close(&list(&found), &expected, 1e-11);
-        assert!(conv2d_sum(&[(&y, &v, 1.0)], Some(&v), geometry).is_err());
-        assert!(conv2d_sum(&[(&x, &v, 1.0), (&y, &found, 1.0)], None, geometry).is_err());
+        assert!(conv2d_sum(&[(&y, &v, 1.0)], &After { plus: Some(&v), ..After::default() }, geometry).is_err());
+        assert!(conv2d_sum(&[(&x, &v, 1.0), (&y, &found, 1.0)], &After::default(), geometry).is_err());
     }
-    assert!(conv2d_sum(&[], None, Geometry { stride: 1, padding: 1 }).is_err());
+    assert!(conv2d_sum(&[], &After::default(), Geometry { stride: 1, padding: 1 }).is_err());
+}
+
+/// By looking products up, directly, strided, by Winograd panel by panel and block by block, with and without a body for so few channels.
+#[test]
+fn what_follows_a_convolution_gives_the_same_bytes_as_operations_of_their_own() {
+    let cases = [
+        ([3, 5, 9, 1], 8, 1),
+        ([3, 5, 4, 5], 3, 1),
+        ([2, 8, 8, 16], 24, 2),
+        ([5, 8, 8, 8], 16, 1),
+        ([3, 8, 7, 24], 16, 1),
+        ([2, 4, 4, 128], 96, 1),
+    ];
+    for ((dims, outputs, stride), dtype) in cases.into_iter().flat_map(|case| [(case, DType::F32), (case, DType::F64)])
+    {
+        let geometry = Geometry { stride, padding: 1 };
+        let of = |dims: &[usize], phase| tensor(dims, phase).to_dtype(dtype).unwrap();
+        let (x, w, bias) = (of(&dims, 0.1), of(&[outputs, dims[3], 3, 3], 0.4), of(&[outputs], 0.9));
+        let sum = |after| conv2d_sum(&[(&x, &w, 1.0)], &after, geometry).unwrap();
+        let plain = sum(After::default());
+        let (plus, mask) = (of(plain.dims(), 0.3), of(plain.dims(), 0.8));
+        let added = sum(After { plus: Some(&plus), ..After::default() });
+        let biased = channels::add_channels(&plain, &bias).unwrap();
+        let both = channels::add_channels(&added, &bias).unwrap();
+        let gated = |mask: &Tensor, x: &Tensor| elementwise::gate(mask, x).unwrap();
+        let (plus, bias) = (Some(&plus), Some(&bias));
+        for (after, expected) in [
+            (After { bias, ..After::default() }, biased.clone()),
+            (After { gate: Gate::Relu, ..After::default() }, gated(&plain, &plain)),
+            (After { bias, gate: Gate::Relu, ..After::default() }, gated(&biased, &biased)),
+            (After { plus, bias, gate: Gate::Relu }, gated(&both, &both)),
+            (After { bias, gate: Gate::Of(&mask), ..After::default() }, gated(&mask, &biased)),
+            (After { plus, gate: Gate::Of(&mask), ..After::default() }, gated(&mask, &added)),
+        ] {
+            let words = format!("{dims:?} to {outputs} in {dtype:?}: {:?}", after.gate);
+            assert!(list(&sum(after)) == list(&expected), "{words}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_passes_a_relu() {
+    let x = Tensor::new(&[f64::NAN, -1.0, 2.0], &Device::Cpu).unwrap().reshape((3, 1, 1, 1)).unwrap();
+    let w = Tensor::ones((1, 1, 1, 1), DType::F64, &Device::Cpu).unwrap();
+    let after = After { gate: Gate::Relu, ..After::default() };
+    let y = list(&conv2d_sum(&[(&x, &w, 1.0)], &after, Geometry { stride: 1, padding: 0 }).unwrap());
+    assert!(y[0].is_nan() && y[1..] == [0.0, 2.0], "{y:?}");
 }
 
 /// Each result is off by a few units in the last place of the sum of its products' magnitudes, and some ten times that where Winograd's

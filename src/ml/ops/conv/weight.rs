@@ -86,28 +86,27 @@ impl Gradient<'_> {
     fn add<T: Real>(&self, framed: &[T], gradients: &[T], cuts: &[(usize, usize)], sums: &mut [T]) {
         let (sizes, frame, stride) = (self.sizes, self.sizes.frame(), self.sizes.geometry.stride);
         let (rows, columns) = sizes.out;
-        let run = sizes.kernel.1 * sizes.inputs;
-        let start = |pixel: usize| {
-            let (image, y, x) = (pixel / (rows * columns), pixel / columns % rows, pixel % columns);
-            image * frame.len() + frame.at(y * stride, x * stride)
-        };
-        let all = gradients.len() / self.stride();
-        let mut starts = Vec::with_capacity(CHUNK);
-        let mut sources = Vec::with_capacity(CHUNK);
-        for chunk in (0..all).step_by(CHUNK) {
-            starts.clear();
-            starts.extend((chunk..all.min(chunk + CHUNK)).map(start));
-            let gradients = &gradients[chunk * self.stride()..][..starts.len() * self.stride()];
+        let place = |y| (0..columns).map(move |x| frame.at(y * stride, x * stride));
+        let places: Vec<usize> = (0..rows).flat_map(place).collect();
+        let images = gradients.len() / (places.len() * self.stride());
+        let in_image = |image| places.iter().map(move |place| image * frame.len() + place);
+        let starts: Vec<usize> = (0..images).flat_map(in_image).collect();
+        for (starts, gradients) in starts.chunks(CHUNK).zip(gradients.chunks(CHUNK * self.stride())) {
             let mut rest = &mut sums[..];
             for &(first, width) in cuts {
-                let (panel, others) = rest.split_at_mut(sizes.patch() * width);
+                let (sums, others) = rest.split_at_mut(sizes.patch() * width);
                 rest = others;
-                for (segment, sums) in panel.chunks_exact_mut(run * width).enumerate() {
-                    sources.clear();
-                    sources.extend(starts.iter().map(|start| start + segment * frame.pitch()));
-                    let (stride, sources) = (self.stride(), &sources[..]);
-                    lanes::run(Outer { source: framed, sources, gradients, stride, first, run, sums });
-                }
+                lanes::run(Outer {
+                    source: framed,
+                    sources: starts,
+                    pitch: frame.pitch(),
+                    run: sizes.kernel.1 * sizes.inputs,
+                    gradients,
+                    stride: self.stride(),
+                    first,
+                    width,
+                    sums,
+                });
             }
         }
     }

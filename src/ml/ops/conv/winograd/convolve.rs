@@ -3,9 +3,11 @@
 use rayon::prelude::*;
 
 use super::super::super::lanes::{self, Simd, WithSimd};
-use super::super::Term;
+use super::super::after::Last;
 use super::super::sweep::Sweep;
+use super::super::{Following, Term};
 use super::kernels::{Carry, Facing, Weight};
+use super::product::{Product, is_small};
 use super::tiles::{Back, Carried, Over, pitch};
 use super::{POINTS, Plan, work};
 use crate::ml::ops::real::Real;
@@ -17,30 +19,30 @@ const BLOCK: usize = 24;
 const FEW: usize = 24;
 
 impl Plan {
-    /// The sum of the terms' convolutions and of `plus`.
-    pub(in super::super) fn convolve<T: Real>(&self, terms: &[Term<'_, T>], plus: Option<&[T]>) -> Vec<T> {
-        self.facing(terms, plus, Facing::Forward)
+    /// The sum of the terms' convolutions, and what follows.
+    pub(in super::super) fn convolve<T: Real>(&self, terms: &[Term<'_, T>], after: Following<'_, T>) -> Vec<T> {
+        self.facing(terms, after, Facing::Forward)
     }
 
     /// The convolution with the weight turned round.
     pub(in super::super) fn convolve_turned<T: Real>(&self, term: Term<'_, T>) -> Vec<T> {
-        self.facing(&[term], None, Facing::Turned)
+        self.facing(&[term], (None, Last::NOTHING), Facing::Turned)
     }
 
-    fn facing<T: Real>(&self, terms: &[Term<'_, T>], plus: Option<&[T]>, facing: Facing) -> Vec<T> {
+    fn facing<T: Real>(&self, terms: &[Term<'_, T>], after: Following<'_, T>, facing: Facing) -> Vec<T> {
         let (inputs, outputs) = (self.inputs, self.outputs);
         let weights: Vec<Weight<'_, T>> =
             terms.iter().map(|term| Weight { values: term.w, factor: term.factor, facing, inputs, outputs }).collect();
         let images: Vec<&[T]> = terms.iter().map(|term| term.x).collect();
         if self.by_panels::<T>() {
-            self.panel_by_panel(&images, &weights, plus)
+            self.panel_by_panel(&images, &weights, after)
         } else {
-            self.block_by_block(&images, &weights, plus)
+            self.block_by_block(&images, &weights, after)
         }
     }
 
     /// Each thread takes some images all the way, a block of tiles at a time, with all kernels.
-    fn block_by_block<T: Real>(&self, x: &[&[T]], weights: &[Weight<'_, T>], plus: Option<&[T]>) -> Vec<T> {
+    fn block_by_block<T: Real>(&self, x: &[&[T]], weights: &[Weight<'_, T>], (plus, last): Following<'_, T>) -> Vec<T> {
         let cuts = self.cuts::<T>();
         let kernels: Vec<Vec<Kernels<T>>> =
             weights.iter().map(|&weight| cuts.par_iter().map(|&cut| Kernels::of(weight, cut)).collect()).collect();
@@ -53,16 +55,18 @@ impl Plan {
                 self.frame().fill(&x[index * images * self.input()..][..count * self.input()], framed);
             }
             let plus = plus.map(|plus| &plus[index * images * self.output()..][..out.len()]);
-            lanes::run(Blocks { plan: self, tiles: count * self.count(), kernels: &kernels, buffers, plus, out });
+            let tiles = count * self.count();
+            lanes::run(Blocks { plan: self, tiles, kernels: &kernels, buffers, plus, out: &mut *out });
+            last.apply(index * images * self.output(), out);
         })
     }
 
     /// Images are carried over, a group at a time; then each thread takes some panels of output channels all the way.
-    fn panel_by_panel<T: Real>(&self, x: &[&[T]], weights: &[Weight<'_, T>], plus: Option<&[T]>) -> Vec<T> {
+    fn panel_by_panel<T: Real>(&self, x: &[&[T]], weights: &[Weight<'_, T>], (plus, last): Following<'_, T>) -> Vec<T> {
         let (cuts, pixels) = (self.cuts::<T>(), self.out.0 * self.out.1);
         let mut out = plus.map_or_else(|| vec![T::zero(); self.samples * self.output()], <[T]>::to_vec);
         let group = self.group::<T>(self.inputs * x.len());
-        for (index, out) in out.chunks_mut(group * self.output()).enumerate() {
+        for (index, outs) in out.chunks_mut(group * self.output()).enumerate() {
             let share = FEW.div_ceil(self.count());
             let range = index * group * self.input()..self.samples.min((index + 1) * group) * self.input();
             let carry = |x: &&[T]| {
@@ -72,7 +76,7 @@ impl Plan {
             let carried: Vec<Vec<Carried<T>>> = x.iter().map(carry).collect();
             let panel = |&cut: &(usize, usize)| self.panel(&carried, weights, cut);
             let panels: Vec<Vec<T>> = cuts.par_iter().map(panel).collect();
-            out.par_chunks_mut(self.output()).enumerate().for_each(|(image, out)| {
+            outs.par_chunks_mut(self.output()).enumerate().for_each(|(image, out)| {
                 for (panel, &(first, width)) in panels.iter().zip(&cuts) {
                     let from = panel[image * pixels * width..].chunks_exact(width);
                     for (to, from) in out.chunks_exact_mut(self.outputs).zip(from) {
@@ -81,6 +85,7 @@ impl Plan {
                         }
                     }
                 }
+                last.apply((index * group + image) * self.output(), out);
             });
         }
         out
@@ -197,6 +202,11 @@ impl<T: Real> WithSimd for Blocks<'_, T> {
                     let source = buffers.carried.at(point);
                     let products = &mut buffers.products[point * BLOCK * o..][..n * o];
                     let (sources, targets) = (&buffers.starts.0[..n], &buffers.starts.1[..n]);
+                    if is_small::<S, T>(c, o) {
+                        let (add, panel) = (term > 0, kernels[0].at(point, c));
+                        Product { source: &source[..n * c], panel, inputs: c, add, out: products }.with_simd(simd);
+                        continue;
+                    }
                     for kernels in kernels {
                         Sweep {
                             source,

@@ -9,10 +9,11 @@
 //! many, it takes a panel of kernels all the way with all tiles. Neither writes kernels or products to memory beyond the cache.
 //!
 //! Reading order: this file (which convolutions), `transforms` (B, A and G), `tiles` (images and their gradients to the other domain and
-//! back), `kernels` (weights), `convolve` (forward and input gradient), `weight` (weight gradient).
+//! back), `kernels` (weights), `product` (few channels), `convolve` (forward and input gradient), `weight` (weight gradient).
 
 mod convolve;
 mod kernels;
+mod product;
 mod tiles;
 mod transforms;
 mod weight;

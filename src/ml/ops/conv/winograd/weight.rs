@@ -49,10 +49,12 @@ impl Plan {
                         lanes::run(Outer {
                             source: x.at(point),
                             sources: &sources,
+                            pitch: 0,
+                            run: self.inputs,
                             gradients: g.at(point),
                             stride: pitch(self.outputs),
                             first,
-                            run: self.inputs,
+                            width,
                             sums,
                         });
                     }
@@ -110,7 +112,17 @@ impl Plan {
                 let sources: Vec<usize> = (0..x.places).map(|tile| tile * pitch(self.inputs) + start).collect();
                 for (point, sums) in sums.chunks_exact_mut(run * width).enumerate() {
                     let (source, gradients, stride) = (x.at(point), g.at(point), pitch(self.outputs));
-                    lanes::run(Outer { source, sources: &sources, gradients, stride, first, run, sums });
+                    lanes::run(Outer {
+                        source,
+                        sources: &sources,
+                        pitch: 0,
+                        run,
+                        gradients,
+                        stride,
+                        first,
+                        width,
+                        sums,
+                    });
                 }
             }
             lanes::run(Return { sums, width, inputs: start..start + run, all: self.inputs, to: &mut *to });
