@@ -157,7 +157,7 @@ fn gauss_newton_noise_and_spectrum_are_those_of_numpy() {
         let sampled = noise(Labels::Sampled, false).apply(&v).unwrap();
         assert_flat(name, "Cv of drawn labels", &sampled, &expected["sampled_product"]);
         let centred = noise(Labels::Sampled, true);
-        let form = centred.quadratic_forms(std::slice::from_ref(&v)).unwrap()[0];
+        let form = centred.quadratic_forms(std::slice::from_ref(&v).into()).unwrap()[0];
         assert_number(name, "the centred form", form, &expected["centred_form"]);
         let centred = dense(&centred).unwrap();
         assert_number(name, "the alignment", hessian.cosine(&centred).unwrap(), &expected["cosine"]);

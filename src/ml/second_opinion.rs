@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear, Module};
 
 use super::jet::Jet;
-use super::models::{Activation, Architecture, Norm};
+use super::models::{Activation, Architecture, Norm, Weights};
 use super::ops::axes;
 use super::params::Theta;
 use super::rng::Stream;
@@ -21,7 +21,8 @@ fn ours(architecture: &Architecture, images: &Tensor) -> (Theta, Tensor) {
     let model = architecture.build([dims[1], dims[2], dims[3]], 10).unwrap();
     let theta = model.init(&Stream::new(0, "init"), DType::F64, &Device::Cpu).unwrap();
     let parts = theta.layout().parts().len();
-    let params: Vec<Jet> = (0..parts).map(|i| Jet::constant(Var::constant(theta.view(i).unwrap()))).collect();
+    let part = |i| Jet::constant(Var::constant(theta.view(i).unwrap()));
+    let params = Weights::Jets((0..parts).map(part).collect());
     let logits = model
         .forward(&params, &Jet::constant(Var::constant(axes::channels_last(images).unwrap())), &mut Norm::Batch)
         .unwrap();

@@ -65,7 +65,7 @@ impl Subspace {
     /// # Errors
     /// Those of [`SymmetricOperator::quadratic_forms`].
     pub fn forms(&self, operator: &dyn SymmetricOperator) -> Result<Vec<f64>> {
-        operator.quadratic_forms(&self.basis)
+        operator.quadratic_forms((&self.basis).into())
     }
 
     /// vᵀ(I − QQᵀ)A(I − QQᵀ)v for the probes of these indices, in their order.

@@ -217,15 +217,15 @@ mod tests {
         let dot = |a, b| crate::ml::ops::reduce::dot(a, b).unwrap();
         let (gu, gv) = (at.apply(&u).unwrap(), at.apply(&v).unwrap());
         assert!((dot(&u, &gv) - dot(&v, &gu)).abs() < 1e-10 * dot(&u, &gu), "symmetric");
-        let forms = at.quadratic_forms(&[u.clone(), v.clone()]).unwrap();
+        let forms = at.quadratic_forms((&[u.clone(), v.clone()]).into()).unwrap();
         assert!(
             (forms[0] - dot(&u, &gu)).abs() < 1e-10 * forms[0] && (forms[1] - dot(&v, &gv)).abs() < 1e-10 * forms[1]
         );
         assert!(forms.iter().all(|&form| form > 0.0));
         let residual = At { matrix: super::super::operator::Curvature::Residual, ..at };
         let hessian = At::hessian(&objective, &theta, &NoInterrupt);
-        let difference = hessian.quadratic_forms(std::slice::from_ref(&u)).unwrap()[0] - forms[0];
-        assert!((residual.quadratic_forms(std::slice::from_ref(&u)).unwrap()[0] - difference).abs() < 1e-12);
+        let difference = hessian.quadratic_forms(std::slice::from_ref(&u).into()).unwrap()[0] - forms[0];
+        assert!((residual.quadratic_forms(std::slice::from_ref(&u).into()).unwrap()[0] - difference).abs() < 1e-12);
         assert!((dot(&u, &residual.apply(&u).unwrap()) - difference).abs() < 1e-10 * forms[0]);
     }
 

@@ -12,7 +12,7 @@ use super::vectors::combination;
 use crate::ml::loss::{Labels, LogitMatrix};
 use crate::ml::objective::{BatchTargets, Interrupt, Objective, Placement};
 use crate::ml::ops::{elementwise, reduce};
-use crate::ml::params::Theta;
+use crate::ml::params::{Directions, Theta};
 use crate::ml::{Error, Result};
 
 /// The gradient of each sample of `indices`, `(N,)` each, with soft targets.
@@ -85,10 +85,11 @@ impl SymmetricOperator for NoiseCovariance<'_> {
         elementwise::add_scaled(&product, mean, -reduce::dot(mean, v)?)
     }
 
-    fn quadratic_forms(&self, directions: &[Tensor]) -> Result<Vec<f64>> {
+    fn quadratic_forms(&self, directions: Directions<'_>) -> Result<Vec<f64>> {
+        let Placement { dtype, device, .. } = self.placement();
         let mut forms = self.objective.logit_forms(self.theta, self.matrix, directions, self.stop)?;
         if let Some(mean) = &self.mean {
-            for (form, v) in forms.iter_mut().zip(directions) {
+            for (form, v) in forms.iter_mut().zip(directions.vectors(*dtype, device)?.iter()) {
                 *form -= reduce::dot(mean, v)?.powi(2);
             }
         }
@@ -136,7 +137,7 @@ impl MinibatchCovariance {
     /// # Errors
     /// Those of [`SymmetricOperator::quadratic_forms`].
     pub fn trace_of_product(&self, operator: &dyn SymmetricOperator) -> Result<f64> {
-        Ok(self.factor * operator.quadratic_forms(&self.deviations)?.iter().sum::<f64>())
+        Ok(self.factor * operator.quadratic_forms((&self.deviations).into())?.iter().sum::<f64>())
     }
 }
 
@@ -154,12 +155,12 @@ impl SymmetricOperator for MinibatchCovariance {
         combination(&self.deviations.iter().map(along).collect::<Result<Vec<_>>>()?, &self.deviations)
     }
 
-    fn quadratic_forms(&self, directions: &[Tensor]) -> Result<Vec<f64>> {
+    fn quadratic_forms(&self, directions: Directions<'_>) -> Result<Vec<f64>> {
         let form = |v| {
             let squares = self.deviations.iter().map(|d| Ok(reduce::dot(d, v)?.powi(2)));
             Ok(self.factor * squares.sum::<Result<f64>>()?)
         };
-        directions.iter().map(form).collect()
+        directions.vectors(self.placement.dtype, &self.placement.device)?.iter().map(form).collect()
     }
 }
 
@@ -245,7 +246,7 @@ mod tests {
         let v = objective.gradient(&theta, &NoInterrupt).unwrap().1;
         let values = flat_to_vec(&v).unwrap();
         let expected: f64 = (0..n * n).map(|at| values[at / n] * whole.values()[at] * values[at % n]).sum();
-        let form = sampled.quadratic_forms(&[v]).unwrap()[0];
+        let form = sampled.quadratic_forms((&[v]).into()).unwrap()[0];
         assert!((form - expected).abs() < 1e-12 * expected);
     }
 
@@ -274,7 +275,7 @@ mod tests {
         let batches = [vec![0, 1, 2], vec![3, 4, 5], vec![6, 7, 8]];
         let covariance = MinibatchCovariance::new(&objective, &theta, &batches, |_| BatchTargets::Soft).unwrap();
         let v = objective.gradient(&theta, &NoInterrupt).unwrap().1;
-        let form = covariance.quadratic_forms(std::slice::from_ref(&v)).unwrap()[0];
+        let form = covariance.quadratic_forms(std::slice::from_ref(&v).into()).unwrap()[0];
         let product = reduce::dot(&v, &covariance.apply(&v).unwrap()).unwrap();
         assert!(form > 0.0 && (form - product).abs() < 1e-10 * form);
         let unequal = [vec![0, 1], vec![3, 4, 5]];

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::ml::loss::LogitMatrix;
 use crate::ml::objective::{Interrupt, Objective, Placement};
 use crate::ml::ops::elementwise;
-use crate::ml::params::Theta;
+use crate::ml::params::{Directions, Theta};
 use crate::ml::{Error, Result};
 
 /// A symmetric `N × N` matrix that is known by its products. Vectors have shape `(N,)` and the placement's dtype.
@@ -27,11 +27,11 @@ pub trait SymmetricOperator: Sync {
     /// A vector of another shape or dtype; a product that is not finite; [`Error::Interrupted`].
     fn apply(&self, v: &Tensor) -> Result<Tensor>;
 
-    /// vᵀAv for each direction; the bytes of each do not depend on which others are asked with it.
+    /// vᵀAv for each direction; signs give what their vectors would. The bytes of each do not depend on which others are asked with it.
     ///
     /// # Errors
     /// Those of [`apply`](Self::apply).
-    fn quadratic_forms(&self, directions: &[Tensor]) -> Result<Vec<f64>>;
+    fn quadratic_forms(&self, directions: Directions<'_>) -> Result<Vec<f64>>;
 }
 
 /// Which matrix of the loss at a point.
@@ -99,7 +99,7 @@ impl SymmetricOperator for At<'_> {
         }
     }
 
-    fn quadratic_forms(&self, directions: &[Tensor]) -> Result<Vec<f64>> {
+    fn quadratic_forms(&self, directions: Directions<'_>) -> Result<Vec<f64>> {
         let hessian = || self.objective.quadratic_forms(self.theta, directions, self.stop);
         let gauss_newton = || self.objective.logit_forms(self.theta, LogitMatrix::Hessian, directions, self.stop);
         match self.matrix {

@@ -8,7 +8,7 @@ use super::trace::Estimate;
 use super::vectors::vector;
 use crate::ml::Result;
 use crate::ml::objective::Placement;
-use crate::ml::params::flat_to_vec;
+use crate::ml::params::{Directions, flat_to_vec};
 use crate::ml::rng::Stream;
 
 /// A matrix as an operator.
@@ -87,7 +87,8 @@ impl SymmetricOperator for Explicit {
         vector(rows.map(|row| row.iter().zip(&v).map(|(a, v)| a * v).sum::<f64>()), &self.placement)
     }
 
-    fn quadratic_forms(&self, directions: &[Tensor]) -> Result<Vec<f64>> {
-        directions.iter().map(|v| crate::ml::ops::reduce::dot(v, &self.apply(v)?)).collect()
+    fn quadratic_forms(&self, directions: Directions<'_>) -> Result<Vec<f64>> {
+        let vectors = directions.vectors(self.placement.dtype, &self.placement.device)?;
+        vectors.iter().map(|v| crate::ml::ops::reduce::dot(v, &self.apply(v)?)).collect()
     }
 }

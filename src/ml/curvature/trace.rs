@@ -2,13 +2,13 @@
 //! independent entries of mean 0 and variance 1. With signs its variance is twice the sum of squares off the diagonal; with
 //! normal entries, twice the sum of all squares.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::operator::{At, SymmetricOperator};
 use super::vectors::vector;
 use crate::ml::objective::{DIRECTIONS, Interrupt, Objective, Placement};
-use crate::ml::params::{Theta, flat_from_singles};
+use crate::ml::params::{Signs, Theta};
 use crate::ml::rng::Stream;
 use crate::ml::{Error, Result};
 
@@ -48,9 +48,7 @@ impl Probes {
     pub fn probe(&self, index: u32, n: usize, placement: &Placement) -> Result<Tensor> {
         let mut draws = self.stream.at(0, index);
         match self.distribution {
-            Distribution::Rademacher => {
-                Ok(flat_from_singles(draws.signs(n), placement.dtype, &Device::Cpu)?.to_device(&placement.device)?)
-            }
+            Distribution::Rademacher => Signs::draw(&mut draws, n).vector(placement.dtype, &placement.device),
             Distribution::Gaussian => vector((0..n).map(|_| draws.normal()), placement),
         }
     }
@@ -60,7 +58,13 @@ impl Probes {
     /// # Errors
     /// Those of [`SymmetricOperator::quadratic_forms`].
     pub fn forms(&self, operator: &dyn SymmetricOperator, indices: &[u32]) -> Result<Vec<f64>> {
-        self.mapped_forms(operator, indices, |probe| Ok(probe.clone()))
+        match self.distribution {
+            Distribution::Rademacher => {
+                let draw = |&index| Signs::draw(&mut self.stream.at(0, index), operator.len());
+                operator.quadratic_forms(indices.iter().map(draw).collect::<Vec<_>>()[..].into())
+            }
+            Distribution::Gaussian => self.mapped_forms(operator, indices, |probe| Ok(probe.clone())),
+        }
     }
 
     /// As [`forms`](Self::forms), of what `map` makes of each probe.
@@ -74,7 +78,7 @@ impl Probes {
         // Each is as large as θ, so no more are drawn than go along together.
         for group in indices.chunks(DIRECTIONS) {
             let draw = |&index| map(&self.probe(index, operator.len(), operator.placement())?);
-            forms.extend(operator.quadratic_forms(&group.iter().map(draw).collect::<Result<Vec<_>>>()?)?);
+            forms.extend(operator.quadratic_forms((&group.iter().map(draw).collect::<Result<Vec<_>>>()?).into())?);
         }
         Ok(forms)
     }

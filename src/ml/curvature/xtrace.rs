@@ -148,9 +148,9 @@ mod tests {
         for left_out in 0..5 {
             let others: Vec<Tensor> = (0..5).filter(|&i| i != left_out).map(|i| tests[i].clone()).collect();
             let basis = Range::of(&matrix, &others).unwrap().basis;
-            let inside: f64 = matrix.quadratic_forms(&basis).unwrap().iter().sum();
+            let inside: f64 = matrix.quadratic_forms((&basis).into()).unwrap().iter().sum();
             let rest = orthogonalise(&basis, &tests[left_out]).unwrap().beside;
-            estimates.push(inside + matrix.quadratic_forms(&[rest]).unwrap()[0]);
+            estimates.push(inside + matrix.quadratic_forms((&[rest]).into()).unwrap()[0]);
         }
         let (expected, found) = (Estimate::of(&estimates).unwrap(), xtrace(&matrix, &probes, 5).unwrap());
         assert!((expected.mean - found.mean).abs() < 1e-9 && (expected.sd - found.sd).abs() < 1e-9);

@@ -1,7 +1,7 @@
 //! The small all-convolutional network of figure 6: no linear layer and no pool but the mean over all pixels.
 
 use super::layers::{Conv, Declared, Parameters};
-use super::{Activation, Error, Model, Norm, Result};
+use super::{Activation, Error, Model, Norm, Result, Weights};
 use crate::ml::jet::Jet;
 use crate::ml::ops::conv::Geometry;
 
@@ -32,7 +32,7 @@ impl Model for AllConv {
         &self.declared
     }
 
-    fn forward(&self, params: &[Jet], images: &Jet, _norm: &mut Norm<'_>) -> Result<Jet> {
+    fn forward(&self, params: &Weights<'_>, images: &Jet, _norm: &mut Norm<'_>) -> Result<Jet> {
         let mut x = images.clone();
         for (index, conv) in self.convs.iter().enumerate() {
             let is_last = index + 1 == self.convs.len();

@@ -1,7 +1,7 @@
 //! The four-layer convolutional network of figure 4b.
 
 use super::layers::{Conv, Declared, Linear, Parameters};
-use super::{Activation, Error, Model, Norm, Result};
+use super::{Activation, Error, Model, Norm, Result, Weights};
 use crate::ml::jet::Jet;
 use crate::ml::ops::conv::Geometry;
 
@@ -40,7 +40,7 @@ impl Model for ConvNet {
         &self.declared
     }
 
-    fn forward(&self, params: &[Jet], images: &Jet, _norm: &mut Norm<'_>) -> Result<Jet> {
+    fn forward(&self, params: &Weights<'_>, images: &Jet, _norm: &mut Norm<'_>) -> Result<Jet> {
         let mut x = images.clone();
         for (index, conv) in self.convs.iter().enumerate() {
             x = conv.forward_then(params, &x, self.activation)?;

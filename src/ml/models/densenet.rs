@@ -2,7 +2,7 @@
 //! at 32×32 is that model's 4×4.
 
 use super::layers::{BatchNorm, Conv, Declared, Linear, Parameters};
-use super::{Activation, Error, Model, Norm, Result};
+use super::{Activation, Error, Model, Norm, Result, Weights};
 use crate::ml::jet::Jet;
 use crate::ml::ops::conv::Geometry;
 
@@ -19,11 +19,11 @@ struct Step {
 }
 
 impl Step {
-    fn normed(&self, params: &[Jet], x: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {
+    fn normed(&self, params: &Weights<'_>, x: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {
         self.norm.forward(params, x, norm, Some(Activation::Relu))
     }
 
-    fn forward(&self, params: &[Jet], x: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {
+    fn forward(&self, params: &Weights<'_>, x: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {
         self.conv.forward(params, &self.normed(params, x, norm)?)
     }
 }
@@ -36,7 +36,7 @@ struct Block {
 }
 
 impl Block {
-    fn forward(&self, params: &[Jet], mut x: Jet, norm: &mut Norm<'_>) -> Result<Jet> {
+    fn forward(&self, params: &Weights<'_>, mut x: Jet, norm: &mut Norm<'_>) -> Result<Jet> {
         for [narrow, grow] in &self.layers {
             let y = narrow.forward(params, &x, norm)?;
             x = grow.forward(params, &y, norm)?.concat(&x)?;
@@ -104,7 +104,7 @@ impl Model for DenseNetBc {
         &self.declared
     }
 
-    fn forward(&self, params: &[Jet], images: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {
+    fn forward(&self, params: &Weights<'_>, images: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {
         let mut x = self.conv.forward(params, images)?;
         for block in &self.blocks {
             x = block.forward(params, x, norm)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Activation, Norm, Result};
+use super::{Activation, Norm, Result, Weights};
 use crate::ml::jet::Jet;
 use crate::ml::ops::conv::Geometry;
 use crate::ml::params::Layout;
@@ -106,8 +106,9 @@ pub(super) struct Linear {
 }
 
 impl Linear {
-    pub(super) fn forward(&self, params: &[Jet], x: &Jet) -> Result<Jet> {
-        x.affine(&params[self.weight], &params[self.bias])
+    pub(super) fn forward(&self, params: &Weights<'_>, x: &Jet) -> Result<Jet> {
+        let (weight, bias) = (params.part(self.weight)?, params.part(self.bias)?);
+        x.affine(&weight, &bias)
     }
 }
 
@@ -119,23 +120,30 @@ pub(super) struct Conv {
 }
 
 impl Conv {
-    pub(super) fn forward(&self, params: &[Jet], x: &Jet) -> Result<Jet> {
+    pub(super) fn forward(&self, params: &Weights<'_>, x: &Jet) -> Result<Jet> {
         self.forward_to(params, x, None, None)
     }
 
     /// The convolution, added to `plus`.
-    pub(super) fn forward_onto(&self, params: &[Jet], x: &Jet, plus: &Jet) -> Result<Jet> {
+    pub(super) fn forward_onto(&self, params: &Weights<'_>, x: &Jet, plus: &Jet) -> Result<Jet> {
         self.forward_to(params, x, Some(plus), None)
     }
 
     /// The convolution, and the nonlinearity behind it.
-    pub(super) fn forward_then(&self, params: &[Jet], x: &Jet, activation: Activation) -> Result<Jet> {
+    pub(super) fn forward_then(&self, params: &Weights<'_>, x: &Jet, activation: Activation) -> Result<Jet> {
         self.forward_to(params, x, None, Some(activation))
     }
 
-    fn forward_to(&self, params: &[Jet], x: &Jet, plus: Option<&Jet>, activation: Option<Activation>) -> Result<Jet> {
-        let bias = self.bias.map(|bias| &params[bias]);
-        x.conv2d(&params[self.weight], self.geometry, (plus, bias), activation)
+    fn forward_to(
+        &self,
+        params: &Weights<'_>,
+        x: &Jet,
+        plus: Option<&Jet>,
+        activation: Option<Activation>,
+    ) -> Result<Jet> {
+        let bias = self.bias.map(|bias| params.part(bias)).transpose()?;
+        let weight = params.part(self.weight)?;
+        x.conv2d(&weight, self.geometry, (plus, bias.as_deref()), activation)
     }
 }
 
@@ -149,11 +157,12 @@ impl BatchNorm {
     /// The batch norm, and the nonlinearity behind it.
     pub(super) fn forward(
         &self,
-        params: &[Jet],
+        params: &Weights<'_>,
         x: &Jet,
         norm: &mut Norm<'_>,
         activation: Option<Activation>,
     ) -> Result<Jet> {
-        x.batch_norm(&params[self.weight], &params[self.bias], norm, activation)
+        let (weight, bias) = (params.part(self.weight)?, params.part(self.bias)?);
+        x.batch_norm(&weight, &bias, norm, activation)
     }
 }

@@ -1,7 +1,7 @@
 //! The multilayer perceptron.
 
 use super::layers::{Declared, Linear, Parameters};
-use super::{Activation, Error, Model, Norm, Result};
+use super::{Activation, Error, Model, Norm, Result, Weights};
 use crate::ml::jet::Jet;
 
 /// Fully connected layers `fc1`, `fc2`, … with an activation between them.
@@ -29,7 +29,7 @@ impl Model for Mlp {
         &self.declared
     }
 
-    fn forward(&self, params: &[Jet], images: &Jet, _norm: &mut Norm<'_>) -> Result<Jet> {
+    fn forward(&self, params: &Weights<'_>, images: &Jet, _norm: &mut Norm<'_>) -> Result<Jet> {
         let mut x = images.flatten()?;
         for (index, layer) in self.layers.iter().enumerate() {
             if index > 0 {

@@ -1,7 +1,7 @@
 //! The networks. Each is written once, over jets; its parameters have PyTorch's names, shapes, order and default
 //! initialisation. A model knows neither data nor loss.
 //!
-//! Reading order: this file (the trait, the list of architectures), `layers` (what networks are made of), `mlp`,
+//! Reading order: this file (the trait, the list of architectures), `weights` (parameters in a pass), `layers` (what networks are made of), `mlp`,
 //! `convnet`, `allconv`, `resnet`, `vgg`, `densenet`, then `exchange` (PyTorch's files).
 
 mod allconv;
@@ -14,6 +14,7 @@ mod resnet;
 #[cfg(test)]
 mod tests;
 mod vgg;
+mod weights;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use super::params::{Layout, Theta};
 use super::rng::Stream;
 use super::{Error, Result};
 pub use layers::{Declared, Initial};
+pub use weights::Weights;
 
 /// A network as a function of its parameters and a batch.
 pub trait Model: Send + Sync {
@@ -45,7 +47,7 @@ pub trait Model: Send + Sync {
     ///
     /// # Errors
     /// Shapes that do not fit; batch norm over one value a channel.
-    fn forward(&self, params: &[Jet], images: &Jet, norm: &mut Norm<'_>) -> Result<Jet>;
+    fn forward(&self, params: &Weights<'_>, images: &Jet, norm: &mut Norm<'_>) -> Result<Jet>;
 
     /// A random initial point. Part i is drawn at position (0, i) of the stream, in f64, and rounded to `dtype`.
     ///

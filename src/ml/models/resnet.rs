@@ -2,7 +2,7 @@
 //! all pixels, which at 32×32 is that model's 4×4.
 
 use super::layers::{BatchNorm, Conv, Declared, Linear, Parameters};
-use super::{Activation, Error, Model, Norm, Result};
+use super::{Activation, Error, Model, Norm, Result, Weights};
 use crate::ml::jet::Jet;
 use crate::ml::ops::conv::Geometry;
 
@@ -28,7 +28,7 @@ impl Block {
         Self { norms: [norm1, norm2], convs: [conv1, conv2], shortcut }
     }
 
-    fn forward(&self, params: &[Jet], x: Jet, norm: &mut Norm<'_>, activation: Activation) -> Result<Jet> {
+    fn forward(&self, params: &Weights<'_>, x: Jet, norm: &mut Norm<'_>, activation: Activation) -> Result<Jet> {
         let mut y = self.norms[0].forward(params, &x, norm, Some(activation))?;
         let around = match &self.shortcut {
             Some(shortcut) => shortcut.forward(params, &y)?,
@@ -85,7 +85,7 @@ impl Model for PreactResNet18 {
         &self.declared
     }
 
-    fn forward(&self, params: &[Jet], images: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {
+    fn forward(&self, params: &Weights<'_>, images: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {
         let mut x = self.conv.forward(params, images)?;
         for block in &self.blocks {
             x = block.forward(params, x, norm, self.activation)?;

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Activation, Architecture, Norm};
+use super::{Activation, Architecture, Norm, Weights};
 use crate::ml::jet::Jet;
 use crate::ml::rng::Stream;
 use crate::ml::tape::Var;
@@ -84,9 +84,8 @@ fn norms_are_declared_in_the_order_in_which_a_forward_pass_comes_to_them() {
     for (architecture, image) in models {
         let model = architecture.build(image, 3).unwrap();
         let theta = model.init(&Stream::new(0, "init"), DType::F64, &Device::Cpu).unwrap();
-        let params: Vec<Jet> = (0..model.layout().parts().len())
-            .map(|index| Jet::constant(Var::constant(theta.view(index).unwrap())))
-            .collect();
+        let part = |index| Jet::constant(Var::constant(theta.view(index).unwrap()));
+        let params = Weights::Jets((0..model.layout().parts().len()).map(part).collect());
         let images = Tensor::ones((2, image[1], image[2], image[0]), DType::F64, &Device::Cpu).unwrap();
         let mut moments = Vec::new();
         let images = Jet::constant(Var::constant(images));

@@ -1,7 +1,7 @@
 //! VGG16 for small images (Simonyan and Zisserman 2015), with one linear layer and the names of kuangliu's PyTorch model.
 
 use super::layers::{BatchNorm, Conv, Declared, Linear, Parameters};
-use super::{Activation, Error, Model, Norm, Result};
+use super::{Activation, Error, Model, Norm, Result, Weights};
 use crate::ml::jet::Jet;
 use crate::ml::ops::conv::Geometry;
 
@@ -58,7 +58,7 @@ impl Model for Vgg16 {
         &self.declared
     }
 
-    fn forward(&self, params: &[Jet], images: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {
+    fn forward(&self, params: &Weights<'_>, images: &Jet, norm: &mut Norm<'_>) -> Result<Jet> {
         let mut x = images.clone();
         for layer in &self.layers {
             x = match &layer.norm {

@@ -7,24 +7,25 @@ use super::{DIRECTIONS, Interrupt, Objective};
 use crate::ml::Result;
 use crate::ml::jet::Order;
 use crate::ml::loss::LogitMatrix;
-use crate::ml::params::Theta;
+use crate::ml::params::{Directions, Theta};
 use crate::ml::tape::Var;
 
 impl Objective {
-    /// vᵀ(JᵀMJ)v for each direction `v`, of shape `(N,)` and θ's dtype: forward only, batch norm in training mode over the
+    /// vᵀ(JᵀMJ)v for each direction: forward only, batch norm in training mode over the
     /// fixed chunks. The bytes of each do not depend on which others are asked with it.
     ///
     /// # Errors
     /// Those of [`value`](Self::value).
-    pub fn logit_forms(
-        &self,
+    pub fn logit_forms<'a>(
+        &'a self,
         theta: &Theta,
         matrix: LogitMatrix,
-        directions: &[Tensor],
+        directions: impl Into<Directions<'a>>,
         stop: &dyn Interrupt,
     ) -> Result<Vec<f64>> {
+        let directions = directions.into();
         let mut all = Vec::with_capacity(directions.len());
-        for group in directions.chunks(DIRECTIONS) {
+        for group in directions.groups(DIRECTIONS) {
             let values = self.parts(theta)?.into_iter().map(Var::constant).collect();
             let params = self.lines(theta, values, group, Order::One)?;
             let mut sums = vec![0.0; group.len()];

@@ -24,7 +24,7 @@ use super::loss::{Loss, Targets};
 use super::models::{Model, Norm};
 use super::ops::norm::Moments;
 use super::ops::softmax;
-use super::params::Theta;
+use super::params::{Directions, Theta};
 use super::tape::Var;
 use super::{Error, Result};
 pub(in crate::ml) use passes::DIRECTIONS;
@@ -225,17 +225,22 @@ impl Objective {
     /// # Errors
     /// Those of [`value`](Self::value).
     pub fn directional(&self, theta: &Theta, v: &Tensor, stop: &dyn Interrupt) -> Result<f64> {
-        let sums = self.along(theta, std::slice::from_ref(v), Order::One, stop)?;
+        let sums = self.along(theta, std::slice::from_ref(v).into(), Order::One, stop)?;
         Ok(sums[0])
     }
 
-    /// vᵀHv for each direction `v`, of shape `(N,)` and θ's dtype: forward only, no graph, one value pass for several
-    /// directions. The bytes of each do not depend on which others are asked with it.
+    /// vᵀHv for each direction: forward only, no graph, one value pass for several directions. The bytes of each do not depend on which
+    /// others are asked with it.
     ///
     /// # Errors
     /// Those of [`value`](Self::value).
-    pub fn quadratic_forms(&self, theta: &Theta, directions: &[Tensor], stop: &dyn Interrupt) -> Result<Vec<f64>> {
-        self.along(theta, directions, Order::Two, stop)
+    pub fn quadratic_forms<'a>(
+        &'a self,
+        theta: &Theta,
+        directions: impl Into<Directions<'a>>,
+        stop: &dyn Interrupt,
+    ) -> Result<Vec<f64>> {
+        self.along(theta, directions.into(), Order::Two, stop)
     }
 
     /// Hv, of shape `(N,)`: reverse mode over the first-order jet along `v`.

@@ -8,9 +8,9 @@ use candle_core::Tensor;
 use super::{Interrupt, Objective};
 use crate::ml::jet::{Jet, Order};
 use crate::ml::loss::Targets;
-use crate::ml::models::Norm;
+use crate::ml::models::{Norm, Weights};
 use crate::ml::ops::elementwise;
-use crate::ml::params::Theta;
+use crate::ml::params::{Directions, Theta};
 use crate::ml::tape::{Tape, Var};
 use crate::ml::{Error, Result};
 
@@ -22,12 +22,12 @@ impl Objective {
     pub(super) fn along(
         &self,
         theta: &Theta,
-        directions: &[Tensor],
+        directions: Directions<'_>,
         order: Order,
         stop: &dyn Interrupt,
     ) -> Result<Vec<f64>> {
         let mut all = Vec::with_capacity(directions.len());
-        for group in directions.chunks(DIRECTIONS) {
+        for group in directions.groups(DIRECTIONS) {
             let values = self.parts(theta)?.into_iter().map(Var::constant).collect();
             let params = self.lines(theta, values, group, order)?;
             let mut sums = vec![0.0; group.len()];
@@ -50,7 +50,7 @@ impl Objective {
         order: Order,
         stop: &dyn Interrupt,
     ) -> Result<Tensor> {
-        let chunk = |params: &[Jet], range| Ok(self.derivatives(params, range, order)?.remove(0));
+        let chunk = |params: &Weights<'_>, range| Ok(self.derivatives(params, range, order)?.remove(0));
         Ok(self.reverse(theta, Some((v, order)), name(order), stop, chunk)?.1)
     }
 
@@ -61,7 +61,7 @@ impl Objective {
         along: Option<(&Tensor, Order)>,
         what: &str,
         stop: &dyn Interrupt,
-        scalar: impl Fn(&[Jet], Range<usize>) -> Result<Var>,
+        scalar: impl Fn(&Weights<'_>, Range<usize>) -> Result<Var>,
     ) -> Result<(f64, Tensor)> {
         let (mut sum, mut total) = (0.0, None::<Tensor>);
         for range in self.chunks(stop) {
@@ -80,12 +80,12 @@ impl Objective {
     }
 
     /// The logits of a chunk, batch norm by the chunk itself.
-    pub(super) fn logits(&self, params: &[Jet], range: Range<usize>) -> Result<Jet> {
+    pub(super) fn logits(&self, params: &Weights<'_>, range: Range<usize>) -> Result<Jet> {
         self.model.forward(params, &self.samples.images(range)?, &mut Norm::Batch)
     }
 
     /// The derivative of this order of a chunk's summed loss along each direction of the parameters.
-    pub(super) fn derivatives(&self, params: &[Jet], range: Range<usize>, order: Order) -> Result<Vec<Var>> {
+    pub(super) fn derivatives(&self, params: &Weights<'_>, range: Range<usize>, order: Order) -> Result<Vec<Var>> {
         let logits = self.logits(params, range.clone())?;
         match order {
             Order::Two => self.loss.second(&logits, self.targets(range)),
@@ -120,45 +120,45 @@ impl Objective {
         (0..layout.parts().len()).map(|index| theta.view(index)).collect()
     }
 
-    pub(super) fn constants(&self, theta: &Theta) -> Result<Vec<Jet>> {
-        Ok(self.parts(theta)?.into_iter().map(|part| Jet::constant(Var::constant(part))).collect())
+    pub(super) fn constants(&self, theta: &Theta) -> Result<Weights<'_>> {
+        let constant = |part| Jet::constant(Var::constant(part));
+        Ok(Weights::Jets(self.parts(theta)?.into_iter().map(constant).collect()))
     }
 
     /// The parts as leaves of a new tape, and as jets along `v` if there is one.
-    pub(super) fn leaves(&self, theta: &Theta, along: Option<(&Tensor, Order)>) -> Result<(Tape, Vec<Var>, Vec<Jet>)> {
+    pub(super) fn leaves<'a>(
+        &'a self,
+        theta: &Theta,
+        along: Option<(&'a Tensor, Order)>,
+    ) -> Result<(Tape, Vec<Var>, Weights<'a>)> {
         let tape = Tape::new();
         let leaves: Vec<Var> = self.parts(theta)?.into_iter().map(|part| tape.leaf(part)).collect();
         let params = match along {
-            Some((v, order)) => self.lines(theta, leaves.clone(), std::slice::from_ref(v), order)?,
-            None => leaves.iter().cloned().map(Jet::constant).collect(),
+            Some((v, order)) => self.lines(theta, leaves.clone(), std::slice::from_ref(v).into(), order)?,
+            None => Weights::Jets(leaves.iter().cloned().map(Jet::constant).collect()),
         };
         Ok((tape, leaves, params))
     }
 
     /// The jets `value + t·v` of each part.
-    pub(super) fn lines(
-        &self,
+    pub(super) fn lines<'a>(
+        &'a self,
         theta: &Theta,
         values: Vec<Var>,
-        directions: &[Tensor],
+        directions: Directions<'a>,
         order: Order,
-    ) -> Result<Vec<Jet>> {
+    ) -> Result<Weights<'a>> {
         let layout = self.model.layout();
-        for v in directions {
-            layout.check(v)?;
-            if v.dtype() != theta.dtype() {
-                return Err(Error::Shape {
-                    operation: "objective",
-                    expected: format!("a direction in {:?}", theta.dtype()),
-                    found: format!("{:?}", v.dtype()),
-                });
-            }
-        }
+        directions.check(layout, theta.dtype())?;
+        let vectors = match directions {
+            Directions::Vectors(vectors) => vectors,
+            Directions::Signs(signs) => return Ok(Weights::AlongSigns { values, layout, signs, order }),
+        };
         let line = |(index, value)| {
-            let parts = directions.iter().map(|v| Ok(Var::constant(layout.view(v, index)?)));
+            let parts = vectors.iter().map(|v| Ok(Var::constant(layout.view(v, index)?)));
             Ok(Jet::line(value, parts.collect::<Result<Vec<_>>>()?, order))
         };
-        values.into_iter().enumerate().map(line).collect()
+        Ok(Weights::Jets(values.into_iter().enumerate().map(line).collect::<Result<_>>()?))
     }
 }
 

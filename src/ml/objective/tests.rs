@@ -8,10 +8,10 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{BatchTargets, Bounded, NoInterrupt, Objective, Placement};
 use crate::ml::data::Dataset;
-use crate::ml::loss::Loss;
+use crate::ml::loss::{LogitMatrix, Loss};
 use crate::ml::models::{Activation, Architecture, Model, smooth_resnet};
 use crate::ml::ops::reduce::dot;
-use crate::ml::params::{Theta, flat_from_values, flat_to_vec};
+use crate::ml::params::{Directions, Signs, Theta, flat_from_values, flat_to_vec};
 use crate::ml::rng::Stream;
 use crate::ml::{Error, Result};
 
@@ -198,6 +198,24 @@ fn how_probes_are_grouped_changes_no_bit() {
             let alone = objective.quadratic_forms(&theta, std::slice::from_ref(probe), &NoInterrupt).unwrap()[0];
             assert_eq!(alone.to_bits(), together.to_bits(), "{name}");
         }
+    }
+}
+
+#[test]
+fn signs_give_the_bytes_of_their_vectors() {
+    for Case { name, objective, theta, .. } in cases() {
+        let draw = |index| Signs::draw(&mut Stream::new(2, "probe").at(0, index), theta.len());
+        let signs: Vec<Signs> = (0..9).map(draw).collect();
+        let vectors: Vec<Tensor> = (0..9).map(|index| probe(theta.len(), index, DType::F64)).collect();
+        let forms = |of: Directions<'_>| {
+            let mut forms = objective.quadratic_forms(&theta, of, &NoInterrupt).unwrap();
+            forms.extend(objective.logit_forms(&theta, LogitMatrix::Hessian, of, &NoInterrupt).unwrap());
+            forms.into_iter().map(f64::to_bits).collect::<Vec<_>>()
+        };
+        assert_eq!(forms(signs[..].into()), forms((&vectors).into()), "{name}");
+        let few = Signs::draw(&mut Stream::new(2, "probe").at(0, 0), theta.len() - 1);
+        let refused = objective.quadratic_forms(&theta, Directions::Signs(&[few]), &NoInterrupt).unwrap_err();
+        assert!(refused.to_string().contains(&format!("{} elements", theta.len())), "{refused}");
     }
 }
 

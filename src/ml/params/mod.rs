@@ -2,14 +2,16 @@
 //!
 //! A part is a view of the flat tensor and copies nothing.
 //!
-//! Reading order: this file, then `encoding` (safetensors).
+//! Reading order: this file, `directions` (vectors and signs along which derivatives are taken), `encoding` (safetensors).
 
+mod directions;
 mod encoding;
 
 use std::sync::Arc;
 
 use super::{Error, Result};
 use candle_core::{DType, Device, Tensor};
+pub use directions::{Directions, Signs};
 pub use encoding::{decode_flat, encode_flat};
 
 /// One named part of θ.
@@ -84,14 +86,23 @@ impl Layout {
     /// # Errors
     /// [`Error::Shape`] if it is not.
     pub fn check(&self, flat: &Tensor) -> Result<()> {
-        if flat.dims() == [self.len] && flat.is_contiguous() {
-            return Ok(());
+        if flat.is_contiguous() {
+            return self.check_len(flat.dims());
         }
-        Err(Error::Shape {
+        Err(self.unfit(flat.dims()))
+    }
+
+    /// That these are the sizes of a vector of N elements.
+    fn check_len(&self, dims: &[usize]) -> Result<()> {
+        if dims == [self.len] { Ok(()) } else { Err(self.unfit(dims)) }
+    }
+
+    fn unfit(&self, dims: &[usize]) -> Error {
+        Error::Shape {
             operation: "layout",
             expected: format!("a contiguous vector of {} elements", self.len),
-            found: format!("{:?}", flat.dims()),
-        })
+            found: format!("{dims:?}"),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use thalweg::ml::data::Dataset;
 use thalweg::ml::jet::Jet;
 use thalweg::ml::loss::Loss;
 use thalweg::ml::models::exchange::{self, Foreign};
-use thalweg::ml::models::{Activation, Architecture, Model, Norm};
+use thalweg::ml::models::{Activation, Architecture, Model, Norm, Weights};
 use thalweg::ml::objective::{NoInterrupt, Objective, Placement};
 use thalweg::ml::ops::axes::channels_last;
 use thalweg::ml::ops::norm::Moments;
@@ -246,7 +246,8 @@ fn images(image: [usize; 3]) -> Dataset {
 
 fn logits(model: &Arc<dyn Model>, theta: &Theta, data: &Dataset, norm: &mut Norm<'_>) -> Vec<f64> {
     let parts = 0..model.layout().parts().len();
-    let params: Vec<Jet> = parts.map(|part| Jet::constant(Var::constant(theta.view(part).unwrap()))).collect();
+    let part = |part| Jet::constant(Var::constant(theta.view(part).unwrap()));
+    let params = Weights::Jets(parts.map(part).collect());
     let [channels, height, width] = data.shape;
     let images = Tensor::from_slice(&data.inputs, (SAMPLES, channels, height, width), &Device::Cpu).unwrap();
     let images = channels_last(&images.to_dtype(DType::F64).unwrap()).unwrap();
