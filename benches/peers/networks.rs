@@ -61,7 +61,7 @@ pub fn hessian(model: &str) -> Result<Run> {
     let data = Dataset { inputs, labels: single.labels().to_vec(), shape, classes: CLASSES };
     let theta = model.init(&Stream::new(0, "init"), DType::F64, &Device::Cpu)?;
     let objective = Objective::new(model, LOSS, &data, batch, Placement::cpu(DType::F64))?;
-    Ok(timed(move || Ok(dense(&At::hessian(&objective, &theta, &NoInterrupt))?.eigenvalues()?)))
+    Ok(timed(move || Ok(dense(&At::hessian(&objective, &theta, &NoInterrupt))?.eigenvalues(&NoInterrupt)?)))
 }
 
 fn network(name: &str) -> Result<Placed> {

@@ -37,6 +37,6 @@ fn whole_hessian_and_its_eigenvalues(bencher: Bencher<'_, '_>) {
     let (objective, theta) = network();
     bencher.bench_local(|| {
         let hessian = dense(&At::hessian(black_box(&objective), &theta, &NoInterrupt)).expect("a matrix");
-        hessian.eigenvalues().expect("eigenvalues")
+        hessian.eigenvalues(&NoInterrupt).expect("eigenvalues")
     });
 }

@@ -126,10 +126,10 @@ fn gauss_newton_noise_and_spectrum_are_those_of_numpy() {
         assert_flat(name, "Gv", &gauss_newton.apply(&v).unwrap(), &expected["gauss_newton_product"]);
         let whole = dense(&gauss_newton).unwrap();
         assert_number(name, "tr G", whole.trace(), &expected["gauss_newton_trace"]);
-        let top = whole.eigenvalues().unwrap().split_off(theta.len() - 8);
+        let top = whole.eigenvalues(&NoInterrupt).unwrap().split_off(theta.len() - 8);
         assert_values(name, "the top of G", &top, &expected["gauss_newton_eigenvalues"]);
         let hessian = dense(&At::hessian(&objective, &theta, stop)).unwrap();
-        let eigenvalues = hessian.eigenvalues().unwrap();
+        let eigenvalues = hessian.eigenvalues(&NoInterrupt).unwrap();
         assert_values(name, "eigenvalues", &eigenvalues, &expected["eigenvalues"]);
         assert_number(name, "tr H", hessian.trace(), &expected["trace"]);
         // The quadrature of one start is not the sum; of as many starts as it takes, within four standard errors.

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::curved::{CurvedParams, too_few};
 use super::estimate::{Estimated, FindSubspace, Form, Held, Hold, LayerProbe, Probe, Xtrace};
 use super::foresee::Foreseen;
@@ -14,14 +12,17 @@ use crate::key::{Horizon, Identity, Output, Record, Walk};
 use crate::manifest::Reader;
 use crate::ml::curvature::trace::{Distribution, Estimate};
 
+const HUTCHINSON: &str = "hutchinson";
+const XTRACE: &str = "xtrace";
+const DEFLATED: &str = "deflated";
+
 /// Vectors of a subspace, where the manifest does not say.
 const RANK: u64 = 20;
 /// Epochs that share a subspace, where the manifest does not say.
 const ANCHOR_EVERY: u64 = 10;
 
 /// How a trace is estimated.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "method", rename_all = "lowercase")]
+#[derive(Clone, Debug)]
 enum Method {
     Hutchinson,
     Xtrace,
@@ -29,10 +30,29 @@ enum Method {
 }
 
 /// A subspace for each block of epochs.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 struct Deflation {
-    rank: u64,
-    anchor_every: u64,
+    rank: Identity<u64>,
+    anchor_every: Identity<u64>,
+}
+
+impl Method {
+    /// As a manifest names it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Hutchinson => HUTCHINSON,
+            Self::Xtrace => XTRACE,
+            Self::Deflated(_) => DEFLATED,
+        }
+    }
+
+    /// Shows the method and what is asked with it.
+    fn walk(&self, walk: &mut dyn Walk) {
+        walk.identity("method", &Identity::with_default(self.name(), HUTCHINSON));
+        if let Self::Deflated(Deflation { rank, anchor_every }) = self {
+            walk.identity("rank", rank).identity("anchor_every", anchor_every);
+        }
+    }
 }
 
 /// What was found of one point.
@@ -50,7 +70,7 @@ pub struct Found {
 pub struct Estimator {
     probes: Horizon<u64>,
     curved: CurvedParams,
-    method: Identity<Method>,
+    method: Method,
     distribution: Identity<Distribution>,
 }
 
@@ -64,7 +84,7 @@ impl Estimator {
         Self {
             probes,
             curved: CurvedParams::read(reader, "of the probes"),
-            method: Identity::with_default(read_method(reader), Method::Hutchinson),
+            method: read_method(reader),
             distribution: reader
                 .choice("distribution", doc, &distributions)
                 .default(Distribution::Rademacher)
@@ -76,12 +96,13 @@ impl Estimator {
     pub fn walk(&self, walk: &mut dyn Walk) {
         walk.horizon("probes", &self.probes);
         self.curved.walk(walk);
-        walk.identity("method", &self.method).identity("distribution", &self.distribution);
+        self.method.walk(walk);
+        walk.identity("distribution", &self.distribution);
     }
 
     /// Units of progress at a point.
     pub fn units(&self) -> u64 {
-        if *self.method == Method::Xtrace { 1 } else { *self.probes }
+        if matches!(self.method, Method::Xtrace) { 1 } else { *self.probes }
     }
 
     /// Units of progress at a point for the traces of its layers.
@@ -90,11 +111,15 @@ impl Estimator {
     }
 
     /// What a reader of the standard errors should know.
-    pub fn warning(&self) -> Option<String> {
-        if *self.method == Method::Xtrace {
-            return Some("XTrace's standard error is too small to be trusted: two of them cover four times in five to nine in ten".to_owned());
+    pub fn warnings(&self, per_layer: bool) -> Vec<String> {
+        let few = too_few(*self.probes, "probes");
+        if !matches!(self.method, Method::Xtrace) {
+            return few.into_iter().collect();
         }
-        too_few(*self.probes, "probes")
+        let trace =
+            "XTrace's standard error is too small to be trusted: two of them cover four times in five to nine in ten";
+        // The traces of layers are Hutchinson's whatever the method.
+        std::iter::once(trace.to_owned()).chain(few.filter(|_| per_layer)).collect()
     }
 
     /// An action that draws probes at a point.
@@ -131,11 +156,11 @@ impl Estimator {
 
     /// The actions that find the subspaces of the blocks in which `chosen` lie, each at its block's first point, whether or not that
     /// is chosen: so a subspace depends neither on `every` nor on what is measured elsewhere.
-    fn anchors(&self, points: &Points, chosen: &[&Point], deflation: Deflation) -> BTreeMap<u64, Action> {
+    fn anchors(&self, points: &Points, chosen: &[&Point], deflation: &Deflation) -> BTreeMap<u64, Action> {
         let mut anchors = BTreeMap::new();
         for point in &points.points {
             let find = || self.curved.drawing(&points.states.setting, &FindSubspace, &point.theta);
-            let rank = Identity::required(deflation.rank);
+            let rank = Identity::required(*deflation.rank);
             let block = deflation.block(&points.states, point);
             anchors.entry(block).or_insert_with(|| find().with("rank", &rank));
         }
@@ -147,7 +172,7 @@ impl Estimator {
     /// Counts what would be found and made of the chosen points.
     pub fn foresee(&self, points: &Points, chosen: &[&Point], foreseen: &mut Foreseen<'_>) {
         let states = &points.states;
-        match &*self.method {
+        match &self.method {
             Method::Hutchinson => {
                 chosen
                     .iter()
@@ -156,7 +181,7 @@ impl Estimator {
             }
             Method::Xtrace => chosen.iter().for_each(|point| drop(foreseen.call(&self.xtrace(states, point)))),
             Method::Deflated(deflation) => {
-                let anchors = self.anchors(points, chosen, *deflation).into_iter();
+                let anchors = self.anchors(points, chosen, deflation).into_iter();
                 let subspaces: BTreeMap<u64, Option<Output>> = anchors
                     .map(|(block, anchor)| (block, foreseen.call(&anchor).map(|made| made.outputs["subspace"].clone())))
                     .collect();
@@ -166,7 +191,7 @@ impl Estimator {
                         foreseen.call_unmade(&Probe, *self.probes);
                         continue;
                     };
-                    let subspace = (deflation.rank, subspace);
+                    let subspace = (*deflation.rank, subspace);
                     foreseen.call(&self.held(states, point, subspace));
                     let probes = self.probes_beside(states, point, subspace);
                     for probe in &probes {
@@ -183,7 +208,7 @@ impl Estimator {
     /// Those of the actions.
     pub fn find(&self, cx: &StageContext<'_>, points: &Points, chosen: &[&Point]) -> Result<Vec<Found>, Failure> {
         let states = &points.states;
-        match &*self.method {
+        match &self.method {
             Method::Hutchinson => {
                 let records = cx.map_groups(chosen.iter().map(|point| self.probes(states, point)).collect())?;
                 records.iter().map(|records| found(forms(records)?, 0)).collect()
@@ -192,7 +217,7 @@ impl Estimator {
                 let records = cx.map_groups(chosen.iter().map(|point| vec![self.xtrace(states, point)]).collect())?;
                 records.iter().map(|records| self.estimated(&records[0])).collect()
             }
-            Method::Deflated(deflation) => self.find_beside(cx, points, chosen, *deflation),
+            Method::Deflated(deflation) => self.find_beside(cx, points, chosen, deflation),
         }
     }
 
@@ -208,20 +233,20 @@ impl Estimator {
         cx: &StageContext<'_>,
         points: &Points,
         chosen: &[&Point],
-        deflation: Deflation,
+        deflation: &Deflation,
     ) -> Result<Vec<Found>, Failure> {
         let states = &points.states;
         let (blocks, anchors): (Vec<u64>, Vec<Action>) = self.anchors(points, chosen, deflation).into_iter().unzip();
         let records = cx.map(anchors)?;
         let subspaces: BTreeMap<u64, &Output> =
             blocks.into_iter().zip(records.iter().map(|record| &record.outputs["subspace"])).collect();
-        let beside = |point: &Point| (deflation.rank, subspaces[&deflation.block(states, point)]);
+        let beside = |point: &Point| (*deflation.rank, subspaces[&deflation.block(states, point)]);
         let held = cx.map(chosen.iter().map(|point| self.held(states, point, beside(point))).collect())?;
         let probes = chosen.iter().map(|point| self.probes_beside(states, point, beside(point))).collect();
         let records = cx.map_groups(probes)?;
         let together = |(records, held): (&Vec<Record>, &Record)| {
             let Held { trace } = summary(held, "summary")?;
-            found(forms(records)?.into_iter().map(|form| form + trace).collect(), deflation.rank)
+            found(forms(records)?.into_iter().map(|form| form + trace).collect(), *deflation.rank)
         };
         records.iter().zip(&held).map(together).collect()
     }
@@ -229,16 +254,16 @@ impl Estimator {
 
 fn read_method(reader: &mut Reader<'_>) -> Method {
     let doc = "the estimator: Hutchinson's; XTrace, better by far where the spectrum falls fast, of which a larger number of probes reuses nothing; or Hutchinson's beside the top of the spectrum at another point";
-    let names = ["hutchinson", "xtrace", "deflated"];
-    reader.variant_or("method", doc, (&names, "hutchinson"), |name, reader| match name {
-        "xtrace" => Method::Xtrace,
-        "deflated" => Method::Deflated(Deflation {
-            rank: reader.count("rank", "vectors of the subspace").default(RANK).at_least(1).value(),
+    let names = [HUTCHINSON, XTRACE, DEFLATED];
+    reader.variant_or("method", doc, (&names, HUTCHINSON), |name, reader| match name {
+        XTRACE => Method::Xtrace,
+        DEFLATED => Method::Deflated(Deflation {
+            rank: reader.count("rank", "vectors of the subspace").default(RANK).at_least(1).identity(),
             anchor_every: reader
                 .count("anchor_every", "epochs whose points share the subspace found at the first of them")
                 .default(ANCHOR_EVERY)
                 .at_least(1)
-                .value(),
+                .identity(),
         }),
         _ => Method::Hutchinson,
     })
@@ -246,8 +271,8 @@ fn read_method(reader: &mut Reader<'_>) -> Method {
 
 impl Deflation {
     /// The block of epochs in which a point lies.
-    fn block(self, states: &States, point: &Point) -> u64 {
-        (states.epoch_of(point.iteration) / self.anchor_every as f64).floor() as u64
+    fn block(&self, states: &States, point: &Point) -> u64 {
+        (states.epoch_of(point.iteration) / *self.anchor_every as f64).floor() as u64
     }
 }
 

@@ -226,7 +226,7 @@ impl ActionKind for Eigenvalues {
     }
 
     fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
-        let values = with_matrix(cx, |matrix| dense(matrix)?.eigenvalues())?;
+        let values = with_matrix(cx, |matrix| dense(matrix)?.eigenvalues(matrix.stop))?;
         Ok(BTreeMap::from([("eigenvalues".to_owned(), json(&values))]))
     }
 }

@@ -32,7 +32,7 @@ impl Kind for TraceEstimate {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn about(&self) -> &'static str {
@@ -114,11 +114,10 @@ impl Work for TraceParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
         let points = index::points(cx, "from")?;
         let chosen = self.chosen(&points);
+        // One product each.
         let layers = if *self.per_layer { self.estimator.layer_units() } else { 0 };
         cx.expect(chosen.len() as u64 * (self.estimator.units() + layers), "probes");
-        if let Some(warning) = self.estimator.warning() {
-            cx.warn(warning);
-        }
+        self.estimator.warnings(*self.per_layer).into_iter().for_each(|warning| cx.warn(warning));
         let mut table = tables::table(&COLUMNS);
         let mut single = tables::table(&[("epoch", ""), ("iteration", ""), ("probe", ""), ("quadratic_form", "nats")]);
         for (point, found) in chosen.iter().zip(self.estimator.find(cx, &points, &chosen)?) {
@@ -127,7 +126,7 @@ impl Work for TraceParams {
                 let index = tables::count(index as u64);
                 single.rows.push(vec![Cell::Number(epoch), tables::count(point.iteration), index, Cell::Number(form)]);
             }
-            row(&mut table, epoch, point, &found);
+            row(&mut table, epoch, point, (&found, layers));
         }
         let mut outputs = Outputs::from([
             ("table".to_owned(), tables::keep(cx, &table)?),
@@ -174,7 +173,8 @@ const LAYER_COLUMNS: [(&str, &str); 9] = [
     ("probes", ""),
 ];
 
-fn row(table: &mut Table, epoch: f64, point: &Point, found: &Found) {
+/// One point: what was found of it, and the products that its layers took.
+fn row(table: &mut Table, epoch: f64, point: &Point, (found, layers): (&Found, u64)) {
     let minimum = point.minimum.as_ref();
     let reached = |minimum: &index::Minimum| Cell::Text(if minimum.reached { "yes" } else { "no" }.to_owned());
     table.rows.push(vec![
@@ -184,7 +184,7 @@ fn row(table: &mut Table, epoch: f64, point: &Point, found: &Found) {
         Cell::Number(found.estimate.sd),
         Cell::Number(found.estimate.stderr),
         tables::count(found.estimate.count as u64),
-        tables::count(found.products),
+        tables::count(found.products + layers),
         tables::number(minimum.map(|minimum| minimum.loss)),
         minimum.map_or(Cell::Empty, |minimum| tables::count(minimum.steps)),
         minimum.map_or(Cell::Empty, reached),

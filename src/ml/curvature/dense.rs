@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::operator::SymmetricOperator;
 use super::vectors::vector;
+use crate::ml::objective::{Interrupt, poll};
 use crate::ml::ops::band;
 use crate::ml::params::flat_to_vec;
 use crate::ml::{Error, Result};
@@ -73,11 +74,11 @@ impl Symmetric {
     /// from there on one. The bytes do not depend on the number of threads.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for a matrix that is not; [`Error::Setting`] if faer does not converge.
-    pub fn eigenvalues(&self) -> Result<Vec<f64>> {
+    /// [`Error::NotFinite`] for a matrix that is not; [`Error::Setting`] if faer does not converge; [`Error::Interrupted`].
+    pub fn eigenvalues(&self, stop: &dyn Interrupt) -> Result<Vec<f64>> {
         self.finite()?;
         let n = self.n;
-        let (diagonal, mut below) = band::tridiagonal(self.values.clone(), n)?;
+        let (diagonal, mut below) = band::tridiagonal(self.values.clone(), n, || poll(stop))?;
         below.resize(n, 0.0);
         let (diagonal, below) = (Col::from_fn(n, |i| diagonal[i]), Col::from_fn(n, |i| below[i]));
         let mut values = Col::<f64>::zeros(n);
@@ -93,8 +94,8 @@ impl Symmetric {
         Ok(values)
     }
 
-    /// All eigenvalues in ascending order, and to each a vector of length 1; otherwise as
-    /// [`eigenvalues`](Self::eigenvalues).
+    /// All eigenvalues in ascending order, and to each a vector of length 1; otherwise as [`eigenvalues`](Self::eigenvalues), but deaf to
+    /// interrupts.
     ///
     /// # Errors
     /// Those of [`eigenvalues`](Self::eigenvalues).
@@ -131,7 +132,7 @@ impl Symmetric {
 pub fn dense(operator: &dyn SymmetricOperator) -> Result<Symmetric> {
     let n = operator.len();
     if n > LARGEST {
-        return Err(Error::Setting(format!("a whole matrix of {n} rows: expected at most {LARGEST}")));
+        return Err(Error::Setting(format!("a whole matrix of {n} rows, one a parameter: expected at most {LARGEST}")));
     }
     let mut values = vec![0.0; n * n];
     values.par_chunks_mut(n.max(1)).enumerate().try_for_each(|(index, row)| {
@@ -150,6 +151,7 @@ pub fn dense(operator: &dyn SymmetricOperator) -> Result<Symmetric> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::sync::Arc;
 
     use candle_core::{DType, Device};
@@ -242,7 +244,7 @@ mod tests {
         let large = Explicit::with_spectrum(&network_like(400), 1).matrix;
         let eigenvalues = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| large.eigenvalues().unwrap())
+            pool.install(|| large.eigenvalues(&NoInterrupt).unwrap())
         };
         assert_eq!(eigenvalues(1), eigenvalues(2));
     }
@@ -253,7 +255,7 @@ mod tests {
             let mut values = network_like(n);
             let matrix = Explicit::with_spectrum(&values, 3).matrix;
             values.sort_by(f64::total_cmp);
-            let found = matrix.eigenvalues().unwrap();
+            let found = matrix.eigenvalues(&NoInterrupt).unwrap();
             assert!(found.iter().zip(&values).all(|(a, b)| (a - b).abs() < 1e-12), "{n}");
             let (again, vectors) = matrix.eigen().unwrap();
             for (value, vector) in again.iter().zip(&vectors) {
@@ -266,9 +268,28 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         let lost = Symmetric::from_fn(3, |_, _| f64::NAN);
-        assert!(matches!(lost.eigenvalues(), Err(Error::NotFinite { .. })));
-        assert!(Symmetric::from_fn(0, |_, _| 0.0).eigenvalues().unwrap().is_empty());
+        assert!(matches!(lost.eigenvalues(&NoInterrupt), Err(Error::NotFinite { .. })));
+        assert!(Symmetric::from_fn(0, |_, _| 0.0).eigenvalues(&NoInterrupt).unwrap().is_empty());
         let (objective, theta) = mlp();
         assert!(matches!(dense(&At::hessian(&objective, &theta, &|| true)), Err(Error::Interrupted)));
+    }
+
+    #[test]
+    fn eigenvalues_can_be_interrupted_all_along() {
+        let matrix = Explicit::with_spectrum(&network_like(400), 1).matrix;
+        let stops_at = |last: usize| {
+            let polls = Cell::new(0);
+            let stop = || {
+                polls.set(polls.get() + 1);
+                polls.get() == last
+            };
+            (matrix.eigenvalues(&stop), polls.get())
+        };
+        let (whole, polls) = stops_at(usize::MAX);
+        assert!(whole.is_ok() && polls > 10, "{polls}");
+        for last in [1, polls / 2, polls] {
+            let (stopped, polls) = stops_at(last);
+            assert!(matches!(stopped, Err(Error::Interrupted)) && polls == last, "{polls} of {last}");
+        }
     }
 }

@@ -244,7 +244,7 @@ mod tests {
     fn eigenvalues_in_single_precision_lie_within_their_residuals() {
         let values: Vec<f64> = (0..120).map(|i| 10.0 * 0.8f64.powi(i)).collect();
         let matrix = Explicit::single(Explicit::with_spectrum(&values, 4).matrix);
-        let exact = matrix.matrix.eigenvalues().unwrap();
+        let exact = matrix.matrix.eigenvalues(&crate::ml::objective::NoInterrupt).unwrap();
         let krylov = krylov(&matrix, 60);
         let pairs = krylov.pairs().unwrap();
         for index in choose(&pairs.ritz, Which::Largest, 10) {

@@ -27,8 +27,8 @@ use super::ops::softmax;
 use super::params::{Directions, Theta};
 use super::tape::Var;
 use super::{Error, Result};
-pub(in crate::ml) use passes::DIRECTIONS;
-use passes::{flat, poll};
+use passes::flat;
+pub(in crate::ml) use passes::{DIRECTIONS, poll};
 use samples::{Samples, pooled};
 
 /// Whether the caller asked to stop. Any `Fn() -> bool` is one; it is polled once a chunk.

@@ -162,7 +162,8 @@ impl Objective {
     }
 }
 
-pub(super) fn poll(stop: &dyn Interrupt) -> Result<()> {
+/// Whether to go on.
+pub(in crate::ml) fn poll(stop: &dyn Interrupt) -> Result<()> {
     if stop.requested() { Err(Error::Interrupted) } else { Ok(()) }
 }
 

@@ -18,8 +18,8 @@ const ROWS: usize = 256;
 /// matrix of `n` rows in `values`.
 ///
 /// # Errors
-/// [`Error::Shape`] unless there are n² values.
-pub fn tridiagonal(mut values: Vec<f64>, n: usize) -> Result<(Vec<f64>, Vec<f64>)> {
+/// [`Error::Shape`] unless there are n² values; what `poll` says, which is asked every few columns whether to go on.
+pub fn tridiagonal(mut values: Vec<f64>, n: usize, poll: impl Fn() -> Result<()>) -> Result<(Vec<f64>, Vec<f64>)> {
     if n.checked_mul(n) != Some(values.len()) {
         return Err(Error::Shape {
             operation: "tridiagonal",
@@ -29,12 +29,17 @@ pub fn tridiagonal(mut values: Vec<f64>, n: usize) -> Result<(Vec<f64>, Vec<f64>
     }
     let mut column = 0;
     while column + BAND + 1 < n {
+        poll()?;
         reduce_panel(&mut values, n, column);
         column += BAND;
     }
     let mut band = Band::of(&values, n);
     drop(values);
-    lanes::run(|| (0..n.saturating_sub(2)).for_each(|column| band.chase(column)));
+    let last = n.saturating_sub(2);
+    for first in (0..last).step_by(BAND) {
+        poll()?;
+        lanes::run(|| (first..last.min(first + BAND)).for_each(|column| band.chase(column)));
+    }
     let below = (0..n.saturating_sub(1)).map(|i| band.at(i + 1, i)).collect();
     Ok(((0..n).map(|i| band.at(i, i)).collect(), below))
 }

@@ -281,7 +281,11 @@ fn operations_on_elements_and_channels_refuse_what_does_not_fit() {
     refused(matmul::matmul(&x, &ones(&[3]), false, false), "matmul", &["two matrices", "[3]"]);
     refused(matmul::matmul(&x, &single(&[3, 2]), false, false), "matmul", &["`f32`"]);
     for (count, n) in [(3, 2), (0, 1 << 32), (4, usize::MAX)] {
-        refused(band::tridiagonal(vec![0.0; count], n), "tridiagonal", &[&n.to_string(), &format!("{count} elements")]);
+        refused(
+            band::tridiagonal(vec![0.0; count], n, || Ok(())),
+            "tridiagonal",
+            &[&n.to_string(), &format!("{count} elements")],
+        );
     }
 }
 
@@ -331,7 +335,7 @@ fn no_samples_give_results_of_none_and_gradients_of_zero() {
     assert!(sum.dims() == [3, 2] && zero(&sum));
     let (loss, residual) = softmax::cross_entropy(&rows, Targets { labels: &[], smoothing: 0.1 }).unwrap();
     assert!(loss == 0.0 && residual.dims() == [0, 3] && softmax::count_correct(&rows, &[]).unwrap() == 0);
-    assert!(band::tridiagonal(vec![], 0).unwrap().0.is_empty());
+    assert!(band::tridiagonal(vec![], 0, || Ok(())).unwrap().0.is_empty());
 }
 
 /// Losses are looked at by the objective, which refuses what is not finite; so no operation may lose it on the way.

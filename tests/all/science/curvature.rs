@@ -83,6 +83,34 @@ fn each_method_keeps_what_the_others_found() {
     assert_eq!(lab.run(&[]).ran(), counts(&[]));
     let few = lab.run(&["stage.trace.probes=4"]);
     assert!(few.words.contains("over 4 probes is too small to be trusted"), "{}", few.words);
+    let few = lab.run(&with(&xtrace, &["stage.trace.probes=4", "stage.trace.per_layer=true"]));
+    assert!(few.words.contains("over 4 probes is too small to be trusted"), "{}", few.words);
+}
+
+#[test]
+fn reasons_name_what_the_manifest_has() {
+    let lab = Lab::new(&study());
+    lab.run(&["stage.trace.method=xtrace"]);
+    let why = |sets: &[&str]| {
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        lab.says(&["explain", "study.toml", "trace"].into_iter().chain(sets).collect::<Vec<_>>())
+    };
+    let deflated = why(&DEFLATED);
+    assert!(deflated.contains(r#"stage.trace.method: "xtrace" → "deflated""#), "{deflated}");
+    assert!(deflated.contains("stage.trace.rank: 20 → 5"), "{deflated}");
+    assert!(!deflated.contains("method.rank"), "{deflated}");
+    let plain = why(&[]);
+    assert!(plain.contains(r#"stage.trace.method: "xtrace" → "hutchinson""#), "{plain}");
+}
+
+/// Each keeps a file open until it is committed: all at once they would be more than a process may have.
+#[test]
+fn many_probes_of_a_point_are_kept_a_few_at_a_time() {
+    let lab = Lab::new(&study());
+    lab.run(&["stage.trace.probes=2"]);
+    let limited = lab.limited("ulimit -n 96", &["run", "study.toml", "trace", "--set", "stage.trace.probes=300"]);
+    assert!(limited.status.success(), "{}", String::from_utf8_lossy(&limited.stderr));
+    assert_eq!(lab.table("trace.csv").numbers("probes"), [300.0; 7]);
 }
 
 #[test]
@@ -118,6 +146,7 @@ fn the_traces_of_layers_add_up_to_that_of_all() {
     let whole = lab.table("trace.csv").numbers("trace");
     let ran = lab.run(&["stage.trace.per_layer=true"]);
     assert_eq!(ran.ran(), counts(&[("layer-probe", 56)]));
+    assert_eq!(lab.table("trace.csv").numbers("products"), [16.0; 7]);
     let layers = lab.table("trace.layers.csv");
     assert_eq!(layers.texts("layer")[..4], ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]);
     assert_eq!(layers.numbers("parameters")[..4], [512.0, 8.0, 80.0, 10.0]);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -100,6 +100,14 @@ impl Lab {
     /// Runs the program, whatever comes of it.
     pub fn program(&self, args: &[&str]) -> Output {
         self.project.command(args).envs(&self.environment).output().unwrap()
+    }
+
+    /// Runs the program behind a word to the shell, such as a limit.
+    pub fn limited(&self, word: &str, args: &[&str]) -> Output {
+        let plain = self.project.command(args);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{word}; exec \"$0\" \"$@\"")]).arg(plain.get_program()).args(args);
+        command.current_dir(self.path(".")).envs(&self.environment).output().unwrap()
     }
 
     /// What the program writes; it must succeed.
