@@ -19,9 +19,10 @@ import torch.nn.functional as F
 import networks
 
 torch.set_num_threads(1)
-SEEDS, EPOCHS, BATCH, SMOOTHING, CLASSES = 16, 20, 100, 0.1, 10
+SEEDS, EPOCHS, BATCH, CHUNK, SMOOTHING, CLASSES = 16, 20, 100, 500, 0.1, 10
 SGD = {"lr": 0.1, "momentum": 0.9}
 ENTROPY = -sum(q * math.log(q) for q in [SMOOTHING / CLASSES] * (CLASSES - 1) + [1 - SMOOTHING + SMOOTHING / CLASSES])
+
 
 def dataset(path):
     data = path.read_bytes()
@@ -35,14 +36,22 @@ def dataset(path):
     return pixels.view(samples, 1, 8, 8), labels
 
 
-def curve(x, y, seed):
+MODELS = {
+    "mlp": lambda: networks.Mlp([64, 64, CLASSES], "relu"),
+    "preact-resnet18": lambda: networks.PreactResNet18(1, 8, CLASSES, True),
+}
+
+
+def curve(x, y, name, seed):
     torch.manual_seed(seed)
-    model = networks.Mlp([64, 64, CLASSES], "relu")
+    model = MODELS[name]()
     optimizer = torch.optim.SGD(model.parameters(), **SGD)
     losses = []
     for epoch in range(EPOCHS + 1):
         with torch.no_grad():
-            losses.append(F.cross_entropy(model(x).double(), y, label_smoothing=SMOOTHING).item() - ENTROPY)
+            # Batch norm by the chunks themselves, as in training.
+            logits = torch.cat([model(chunk) for chunk in x.split(CHUNK)]).double()
+            losses.append(F.cross_entropy(logits, y, label_smoothing=SMOOTHING).item() - ENTROPY)
         if epoch == EPOCHS:
             return losses
         for batch in torch.randperm(len(x)).split(BATCH):
@@ -53,9 +62,10 @@ def curve(x, y, seed):
 
 def main(path):
     x, y = dataset(path)
-    curves = torch.tensor([curve(x, y, seed) for seed in range(SEEDS)], dtype=torch.float64)
     found = {"dataset": path.name, "epochs": EPOCHS, "batch": BATCH, "smoothing": SMOOTHING, **SGD, "seeds": SEEDS}
-    found |= {"mean": curves.mean(0).tolist(), "deviation": curves.std(0).tolist()}
+    for name in MODELS:
+        curves = torch.tensor([curve(x, y, name, seed) for seed in range(SEEDS)], dtype=torch.float64)
+        found[name] = {"mean": curves.mean(0).tolist(), "deviation": curves.std(0).tolist()}
     target = pathlib.Path(__file__).with_name("training.json")
     target.write_text(json.dumps(found, indent=1) + "\n")
 
