@@ -7,7 +7,7 @@ use thalweg::ml::data::{self, Dataset, Options};
 use thalweg::ml::loss::Loss;
 use thalweg::ml::models::{Activation, Architecture};
 use thalweg::ml::objective::{NoInterrupt, Objective, Placement};
-use thalweg::ml::ops::conv::{Geometry, conv2d, conv2d_input, conv2d_weight};
+use thalweg::ml::ops::conv::{After, Geometry, conv2d, conv2d_input, conv2d_sum, conv2d_weight};
 use thalweg::ml::ops::pool;
 use thalweg::ml::params::Theta;
 use thalweg::ml::rng::Stream;
@@ -78,6 +78,14 @@ const SAME: Geometry = Geometry { stride: 1, padding: 1 };
 fn convolution_forward(bencher: Bencher<'_, '_>, (channels, side): (usize, usize)) {
     let (x, w) = (random(&[BATCH, side, side, channels]), random(&[channels, channels, 3, 3]));
     bencher.bench_local(|| conv2d(black_box(&x), &w, SAME).expect("images"));
+}
+
+/// As the first derivative of a convolution along a line: less than two of them, since their sum is taken in the other domain.
+#[divan::bench(args = STAGES, sample_count = 10)]
+fn convolution_of_two_terms(bencher: Bencher<'_, '_>, (channels, side): (usize, usize)) {
+    let (x, w) = (random(&[BATCH, side, side, channels]), random(&[channels, channels, 3, 3]));
+    let terms = [(&x, &w, 1.0), (&x, &w, 2.0)];
+    bencher.bench_local(|| conv2d_sum(black_box(&terms), &After::default(), SAME).expect("images"));
 }
 
 #[divan::bench(args = STAGES, sample_count = 10)]

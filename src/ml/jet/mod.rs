@@ -5,9 +5,10 @@
 //! tape primitives, so reverse mode over order 1 gives Hv and over order 2 gives ∇(vᵀHv); without leaves nothing is
 //! recorded and each activation is freed with its last use (Griewank and Walther 2008, chapter 13).
 //!
-//! Reading order: this file (linear and bilinear rules, from which nearly all follow), then `rules` (the operations of
-//! models).
+//! Reading order: this file (linear and bilinear rules, from which nearly all follow), `convolution`, then `rules` (the other
+//! operations of models).
 
+mod convolution;
 mod rules;
 #[cfg(test)]
 mod tests;

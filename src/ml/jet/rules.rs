@@ -5,7 +5,6 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::{Jet, Order, Tangent};
-use crate::ml::ops::conv::{After, Gate, Geometry};
 use crate::ml::ops::norm::{self, Along, Moments, Then};
 use crate::ml::ops::pool::Window;
 use crate::ml::params::flat_from_values;
@@ -48,64 +47,6 @@ impl Jet {
     /// Sizes that do not go together.
     pub fn affine(&self, weight: &Self, bias: &Self) -> Result<Self> {
         self.bilinear(weight, |x, w| x.matmul(w, (false, true)))?.add_channels(bias)
-    }
-
-    /// The convolution of images `[S, H, W, C]` with a kernel `[O, C, h, w]`, `plus` and a bias `[O]` added to it where there are any, and
-    /// the nonlinearity behind it, if there is one. A ReLU is fused with the convolution.
-    ///
-    /// # Errors
-    /// Channels that differ, a kernel larger than the padded image, a `plus` of another shape than the result's, another number of biases
-    /// than channels.
-    pub fn conv2d(
-        &self,
-        weight: &Self,
-        geometry: Geometry,
-        (plus, bias): (Option<&Self>, Option<&Self>),
-        activation: Option<Activation>,
-    ) -> Result<Self> {
-        let (x, w) = (self, weight);
-        let jets = || [Some(x), Some(w), plus, bias].into_iter().flatten();
-        let order = jets().map(Self::order).max().unwrap_or(Order::Zero);
-        let directions = jets().map(|jet| jet.tangents.len()).max().unwrap_or(0);
-        let is_relu = activation == Some(Activation::Relu);
-        let after = After {
-            plus: plus.map(Self::value),
-            bias: bias.map(Self::value),
-            gate: if is_relu { Gate::Relu } else { Gate::Open },
-        };
-        let value = Var::conv2d_sum(&[(&x.value, &w.value, 1.0)], &after, geometry)?;
-        let gate = if is_relu { Gate::Of(value.value()) } else { Gate::Open };
-        let sum = |terms: &[(Option<&Var>, Option<&Var>, f64)], plus: Option<&Var>, bias: Option<&Var>| {
-            let terms: Vec<_> = terms.iter().filter_map(|&(x, w, factor)| Some((x?, w?, factor))).collect();
-            match (terms.is_empty(), plus, bias) {
-                (true, None, None) => Ok(None),
-                (true, ..) => {
-                    // Nothing that is convolved moves: a convolution with no kernel's derivative adds nothing.
-                    let still = Var::constant(w.value.value().zeros_like()?);
-                    Var::conv2d_sum(&[(&x.value, &still, 1.0)], &After { plus, bias, gate }, geometry).map(Some)
-                }
-                (false, ..) => Var::conv2d_sum(&terms, &After { plus, bias, gate }, geometry).map(Some),
-            }
-        };
-        let tangent = |v| {
-            let terms = [(x.first(v), Some(&w.value), 1.0), (Some(&x.value), w.first(v), 1.0)];
-            let first = sum(&terms, plus.and_then(|plus| plus.first(v)), bias.and_then(|bias| bias.first(v)))?;
-            let second = match order {
-                Order::Two => {
-                    let (bent, both) = ((x.second(v), Some(&w.value), 1.0), (x.first(v), w.first(v), 2.0));
-                    let terms = [bent, both, (Some(&x.value), w.second(v), 1.0)];
-                    sum(&terms, plus.and_then(|plus| plus.second(v)), bias.and_then(|bias| bias.second(v)))?
-                }
-                Order::Zero | Order::One => None,
-            };
-            Ok(Tangent { first, second })
-        };
-        let tangents = (0..directions).map(tangent).collect::<Result<_>>()?;
-        let y = Self { value, tangents, order };
-        match activation {
-            Some(Activation::Tanh) => y.activation(Activation::Tanh),
-            Some(Activation::Relu) | None => Ok(y),
-        }
     }
 
     /// The network's nonlinearity, element by element.

@@ -1,9 +1,11 @@
 //! Rules whose closed form is short; the others are tested through the models.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
-use super::{Jet, Order};
+use super::{Jet, Order, Tangent};
 use crate::ml::Result;
+use crate::ml::ops::conv::Geometry;
+use crate::ml::rng::Stream;
 use crate::ml::tape::{Tape, Var};
 
 fn tensor(values: &[f64], dims: &[usize]) -> Tensor {
@@ -60,4 +62,52 @@ fn a_concatenation_gives_each_half_its_own_gradient() {
     let square = weighted_square(&y, &tensor(&[1.0, 10.0, 100.0], &[1, 3])).unwrap();
     let gradients = tape.backward(square.value(), &[a, b]).unwrap();
     assert_eq!((list(&gradients[0]), list(&gradients[1])), (vec![2.0, -40.0], vec![600.0]));
+}
+
+/// The derivatives of a convolution of 1,152 products, with an addend and a bias that move too; by three convolutions, unless its kernel is
+/// recorded. `scale` is that of the image's derivatives.
+fn deep(recorded: bool, stride: usize, scale: f64, dtype: DType) -> [Tensor; 2] {
+    let mut draws = Stream::new(7, "deep").at(0, 0);
+    let mut constant = |dims: &[usize], scale: f64| {
+        let values: Vec<f64> = (0..dims.iter().product()).map(|_| scale * draws.normal()).collect();
+        Var::constant(tensor(&values, dims).to_dtype(dtype).unwrap())
+    };
+    let mut line = |dims: &[usize], scale: f64, slope: f64| {
+        let mut jet = Jet::line(constant(dims, scale), [constant(dims, slope)], Order::Two);
+        jet.tangents[0].second = Some(constant(dims, slope));
+        jet
+    };
+    let side = 8 / stride;
+    let (x, plus) = (line(&[2, 8, 8, 128], 1.0, scale), line(&[2, side, side, 24], 1.0, 3.0));
+    let (mut w, bias) = (line(&[24, 128, 3, 3], 0.02, 1.0), line(&[24], 0.1, 1.0));
+    if recorded {
+        w.value = Tape::new().leaf(w.value.value().clone());
+    }
+    let y = x.conv2d(&w, Geometry { stride, padding: 1 }, (Some(&plus), Some(&bias)), None).unwrap();
+    let Tangent { first, second } = &y.tangents()[0];
+    [first, second].map(|part| part.as_ref().unwrap().value().to_dtype(DType::F64).unwrap())
+}
+
+/// In f32 they lose no more than a sum of as many products does, whatever the scale of the derivatives.
+#[test]
+fn three_convolutions_give_what_four_do() {
+    let apart = |a: &Tensor, b: &Tensor| {
+        let largest = list(b).iter().fold(0f64, |most, x| most.max(x.abs()));
+        list(a).iter().zip(list(b)).map(|(a, b)| (a - b).abs() / largest).fold(0.0, f64::max)
+    };
+    for (stride, scale) in [(1, 1.0), (2, 50.0), (1, 1e-3), (1, 1e5)] {
+        let exact = deep(true, stride, scale, DType::F64);
+        for (part, (three, exact)) in deep(false, stride, scale, DType::F64).iter().zip(&exact).enumerate() {
+            let apart = apart(three, exact);
+            assert!(apart > 0.0 || part == 1, "order {part} at {scale}: the same bytes, so it was not another way");
+            assert!(apart < 1e-12, "order {part} at {scale}: {apart}");
+        }
+        let rounded = |recorded| {
+            let found = deep(recorded, stride, scale, DType::F32);
+            [0, 1].map(|part: usize| apart(&found[part], &exact[part]))
+        };
+        for (three, four) in rounded(false).into_iter().zip(rounded(true)) {
+            assert!(three < 3.0 * four && four < 2e-5, "at {scale} in f32: {three} by three, {four} by four");
+        }
+    }
 }
