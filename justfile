@@ -41,9 +41,21 @@ docs:
 reproduce-fig1 PROFILE="small":
     cargo run --release -- run pipelines/fig1.toml --profile {{PROFILE}}
 
+# Fig. 2b: in a toy valley SGD lowers the trace by the square of the learning rate.
+reproduce-fig2b PROFILE="small":
+    cargo run --release -- run pipelines/fig2b.toml --profile {{PROFILE}}
+
+# Fig. 2c and 2d: which noise lowers the trace, and which the determinant.
+reproduce-fig2cd PROFILE="small":
+    cargo run --release -- run pipelines/fig2cd.toml --profile {{PROFILE}}
+
 # Fig. 3: the trace falls along the projected path.
 reproduce-fig3 PROFILE="small":
     cargo run --release -- run pipelines/fig3.toml --profile {{PROFILE}}
 
+# Fig. 7: the entropic force against the energetic one.
+reproduce-fig7 PROFILE="small":
+    cargo run --release -- run pipelines/fig7.toml --profile {{PROFILE}}
+
 # Every figure there is.
-reproduce-all PROFILE="small": (reproduce-fig1 PROFILE) (reproduce-fig3 PROFILE)
+reproduce-all PROFILE="small": (reproduce-fig1 PROFILE) (reproduce-fig2b PROFILE) (reproduce-fig2cd PROFILE) (reproduce-fig3 PROFILE) (reproduce-fig7 PROFILE)

@@ -1,5 +1,7 @@
 //! One field while it is read: its constraints, what stands in where it is absent, and at the end its sort.
 
+use std::ops::Range;
+
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -97,6 +99,22 @@ impl<'r, 'n, T: 'r, D> Field<'r, 'n, T, D> {
             if let (Ask::Value(node), Err(why)) = (ask, condition(&value)) {
                 let message = format!("`{name}`: {why}");
                 findings.problems.push(Diagnostic::new(node.origin, message, format!("found {}", node.found())));
+            }
+            Some(value)
+        });
+        self
+    }
+
+    /// A condition on text that is in a language of its own; the error fits after "`name`: " and comes with the bytes of the text that it is
+    /// about, at which it is shown where the text is written as it is.
+    pub fn check_parts(mut self, condition: impl Fn(&T) -> Result<(), (String, Range<usize>)> + 'r) -> Self {
+        let (name, mut read) = (self.declared.name, self.read);
+        self.read = Box::new(move |ask, path, findings| {
+            let value = read(ask, path, findings)?;
+            if let (Ask::Value(node), Err((why, part))) = (ask, condition(&value)) {
+                let is_plain = node.text().is_some_and(|text| node.origin.end - node.origin.start == text.len() + 2);
+                let origin = if is_plain { node.origin.part(1 + part.start, part.len().max(1)) } else { node.origin };
+                findings.problems.push(Diagnostic::new(origin, format!("`{name}`: {why}"), "here"));
             }
             Some(value)
         });

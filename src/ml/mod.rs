@@ -23,5 +23,6 @@ pub mod rng;
 mod second_opinion;
 pub mod statistics;
 pub mod tape;
+pub mod toy;
 
 pub use error::{Error, Result};

@@ -17,6 +17,7 @@ pub fn action(kind: &str) -> &str {
         "layer-probe" => "probe by layer",
         "norm-statistics" => "batch-norm statistic",
         "subspace-trace" => "subspace trace",
+        "walks" => "block of runs",
         "xtrace" => "XTrace estimate",
         other => other,
     }
@@ -24,8 +25,10 @@ pub fn action(kind: &str) -> &str {
 
 /// The plural of a regular English noun.
 pub fn plural(noun: &str) -> String {
-    if let Some(what) = noun.strip_prefix("probe ").filter(|what| what.starts_with("by ")) {
-        return format!("probes {what}");
+    if let Some((head, rest)) =
+        [" by ", " of "].iter().find_map(|word| Some((noun.find(word)?, noun))).map(|(at, noun)| noun.split_at(at))
+    {
+        return format!("{}{rest}", plural(head));
     }
     if noun == "whole spectrum" {
         return "whole spectra".to_owned();
@@ -92,8 +95,8 @@ mod tests {
         let said = [(0, "stage"), (1, "stage"), (2, "study"), (3, "replay"), (2, "batch"), (2, "epoch")]
             .map(|(n, noun)| count(n, noun));
         assert_eq!(
-            ["lanczos", "eigenvalues", "layer-probe"].map(|kind| plural(action(kind))),
-            ["Lanczos starts", "whole spectra", "probes by layer"]
+            ["lanczos", "eigenvalues", "layer-probe", "walks"].map(|kind| plural(action(kind))),
+            ["Lanczos starts", "whole spectra", "probes by layer", "blocks of runs"]
         );
         assert_eq!(said, ["0 stages", "1 stage", "2 studies", "3 replays", "2 batches", "2 epochs"]);
     }

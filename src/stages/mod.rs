@@ -1,9 +1,9 @@
 //! The stage kinds: where the runner and the science meet. One file a kind holds its parameters, its [`Kind`] and its actions.
 //!
 //! Reading order: `setting` (model, loss and data as one function, for every action of the science), `index` (the lists of states and
-//! minima that stages hand on), `tables` (CSV, and where it is put for people), `foresee` (what a run would find and what it would make), `replay`, `descend` and `evaluate` (how a state is
+//! minima that stages hand on), `tables` (CSV, and where it is put for people), `phrase` (numbers in words), `foresee` (what a run would find and what it would make), `replay`, `descend` and `evaluate` (how a state is
 //! reached, projected and evaluated), then the kinds: `dataset`, `train`, `checkpoint`, `import`, `project`, `connect`; `curved` (which matrix of the loss), `estimate`,
-//! `estimator` and `trace`, `spectrum` and `spectrum_tables`; and `plot`, `claim`, `command` (with `aftermath`, what one leaves behind), and `export` (a state for
+//! `estimator` and `trace`, `spectrum` and `spectrum_tables`; `toy` and `toy_tables`; and `fit`, `plot`, `claim`, `command` (with `aftermath`, what one leaves behind), and `export` (a state for
 //! PyTorch, which is no stage).
 
 mod aftermath;
@@ -18,9 +18,11 @@ mod estimate;
 mod estimator;
 mod evaluate;
 mod export;
+mod fit;
 mod foresee;
 mod import;
 mod index;
+mod phrase;
 mod plot;
 mod project;
 mod replay;
@@ -28,6 +30,8 @@ mod setting;
 mod spectrum;
 mod spectrum_tables;
 mod tables;
+mod toy;
+mod toy_tables;
 mod trace;
 mod train;
 
@@ -50,6 +54,8 @@ pub fn kinds() -> Kinds {
         Arc::new(connect::ConnectednessBisect),
         Arc::new(trace::TraceEstimate),
         Arc::new(spectrum::Spectrum),
+        Arc::new(toy::Toy),
+        Arc::new(fit::Fit),
         Arc::new(plot::Plot),
         Arc::new(claim::Claim),
         Arc::new(command::Command),
@@ -76,6 +82,8 @@ pub fn actions() -> Vec<&'static dyn ActionKind> {
         &estimate::LayerProbe,
         &spectrum::Lanczos,
         &spectrum::Eigenvalues,
+        &toy::Walks,
+        &fit::Fitted,
         &plot::Draw,
         &claim::Judge,
         &command::Execute,
@@ -96,6 +104,8 @@ pub fn work(kind: &str, params: &Arc<dyn Params>) -> Arc<dyn Work> {
         "connectedness-bisect" => Arc::new(params.of::<connect::ConnectParams>().clone()),
         "trace-estimate" => Arc::new(params.of::<trace::TraceParams>().clone()),
         "spectrum" => Arc::new(params.of::<spectrum::SpectrumParams>().clone()),
+        "toy" => Arc::new(params.of::<toy::ToyParams>().clone()),
+        "fit" => Arc::new(params.of::<fit::FitParams>().clone()),
         "plot" => Arc::new(params.of::<plot::PlotParams>().clone()),
         "claim" => Arc::new(params.of::<claim::ClaimParams>().clone()),
         "command" => Arc::new(params.of::<command::CommandParams>().clone()),

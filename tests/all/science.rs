@@ -22,4 +22,5 @@ mod horizons;
 mod increments;
 pub mod lab;
 mod oracles;
+mod toys;
 mod training;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::phrase::{part, percent};
+use super::super::phrase::{part, percent};
 use super::{Judged, Verdict, column, texts};
 use crate::execute::Failure;
 use crate::ml::statistics::binomial_interval;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::phrase::{probability, signed};
+use super::super::phrase::{probability, signed};
 use super::{Given, Judged, Verdict, column, table, texts};
 use crate::execute::{ActionContext, Failure};
 use crate::ml::statistics::{Alternative, mean, one_sample, spearman, stderr, student_t_cdf};

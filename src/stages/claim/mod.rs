@@ -1,11 +1,11 @@
 //! `claim`: what a figure is to show, judged by a statistic: it holds, fails, or is undecided, with the number. A claim that does not
 //! hold is a result like any other; it fails no stage.
 //!
-//! Reading order: this file (the kind and its action), then the statistics: `connected` and `fall`; `phrase` puts numbers into words.
+//! Reading order: this file (the kind and its action), then the statistics: `connected`, `fall` and `within`.
 
 mod connected;
 mod fall;
-mod phrase;
+mod within;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use self::fall::Arm;
+use self::within::Within;
 use super::foresee;
 use super::train::json;
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Produced, StageContext, Work};
@@ -44,6 +45,8 @@ enum Statistic {
     FractionConnected { after_epoch: f64, at_least: f64 },
     /// The fall of log T from the end of the early phase to the end, less the control's where there is one.
     LogTraceFall { after_epoch: f64, alpha: f64 },
+    /// Where a number lies.
+    Within(Within),
 }
 
 /// What became of a claim.
@@ -96,9 +99,12 @@ impl Kind for Claim {
         let ends_doc =
             "`log-trace-fall`: stages whose last point stands for the end, such as one projected to the control's loss";
         let ends = reader.references_if_any("ends", ends_doc, &["trace-estimate"]);
-        let names = ["fraction-connected", "log-trace-fall"];
+        let names = ["fraction-connected", "log-trace-fall", "within"];
         let after_doc = "the early phase ends here and is left out";
         let statistic = reader.variant("statistic", "how it is judged", &names, |name, reader| {
+            if name == "within" {
+                return Statistic::Within(read_within(reader));
+            }
             let after_epoch = reader.float("after_epoch", after_doc).default(0.0).at_least(0).value();
             match name {
                 "log-trace-fall" => Statistic::LogTraceFall {
@@ -131,6 +137,24 @@ impl Kind for Claim {
     fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
         foresee::one(params.of::<ClaimParams>().judge(foresight.inputs), foresight)
     }
+}
+
+fn read_within(reader: &mut Reader<'_>) -> Within {
+    let error_doc = "the column with its standard error: two of them on either side must lie there too, and the claim fails where all of that lies elsewhere";
+    let within = Within {
+        column: reader
+            .text("column", "the column that holds the number, in each row of the tables")
+            .required()
+            .not_empty()
+            .value(),
+        error: reader.text("error", error_doc).optional().value(),
+        low: reader.float("low", "what it is at least").optional().value(),
+        high: reader.float("high", "what it is at most").optional().value(),
+    };
+    if within.low.is_none() && within.high.is_none() {
+        reader.problem("column", "give `low`, `high`, or both");
+    }
+    within
 }
 
 impl Params for ClaimParams {
@@ -215,6 +239,10 @@ impl ActionKind for Judge {
         let given: Vec<Given> = cx.required("given")?;
         let claim: String = cx.required("says")?;
         let judged = match cx.required("statistic")? {
+            Statistic::Within(within) => {
+                let tables = given.iter().map(|given| table(cx, &given.table)).collect::<Result<Vec<_>, _>>()?;
+                within.judge(claim, &tables)?
+            }
             Statistic::FractionConnected { after_epoch, at_least } => {
                 let mut tally = connected::Tally::default();
                 for given in &given {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::phrase::significant;
 use super::spec::{At, LayerSpec, MarkSpec, PanelSpec};
 use crate::execute::Failure;
 use crate::plot::{Cell, Color, Legend, Mark, Marker, Panel, Series, Style, Table};
@@ -220,6 +221,6 @@ fn filled(label: &str, table: &Table, kept: &[usize], given: &Given) -> Result<S
     let values = numbers(table, name, given)?;
     let of = |pick: fn(f64, f64) -> f64| kept.iter().map(|&i| values[i]).fold(f64::NAN, pick);
     let (low, high) = (of(f64::min), of(f64::max));
-    let value = if low < high { format!("{low} to {high}") } else { low.to_string() };
+    let value = if low < high { format!("{} to {}", significant(low), significant(high)) } else { significant(low) };
     Ok(format!("{before}{value}{}", filled(after, table, kept, given)?))
 }

@@ -7,6 +7,8 @@
 mod drawn;
 mod spec;
 
+pub use spec::TABLES;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

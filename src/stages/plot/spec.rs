@@ -6,7 +6,7 @@ use crate::manifest::Reader;
 use crate::plot::{Axis, Color, Marker, Scale};
 
 /// The tables of stages that can be drawn.
-pub const TABLES: [&str; 7] = ["table", "lines", "path", "probes", "layers", "top", "density"];
+pub const TABLES: [&str; 8] = ["table", "lines", "path", "probes", "layers", "top", "density", "runs"];
 
 /// Axes, layers and marks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -148,7 +148,10 @@ fn read_layer(reader: &mut Reader<'_>) -> LayerSpec {
         error: reader.text("error", "the column with the half length of error bars").optional().value(),
         band: reader.text("band", "the column with the half width of a shaded band").optional().value(),
         label: reader
-            .text("label", "its name in the legend; `{probes}` stands for what the column `probes` holds")
+            .text(
+                "label",
+                "its name in the legend; `{probes}` stands for what the column `probes` holds, to four digits",
+            )
             .default("")
             .value(),
         style: reader
