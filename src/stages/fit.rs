@@ -16,6 +16,10 @@ use crate::plot::{Cell, Table};
 /// Places at which the fitted line is given.
 const PLACES: usize = 101;
 
+/// The columns of a fit beside those that are fitted.
+const OWN: [&str; 9] =
+    ["slope", "slope_stderr", "intercept", "factor", "exponent", "exponent_stderr", "r_squared", "points", "left_out"];
+
 /// The kind.
 pub struct Fit;
 
@@ -58,7 +62,7 @@ impl Kind for Fit {
         let error_doc = "the column with the standard errors of y: rows then count by 1/error²";
         let model_doc = "y = intercept + slope·x, or y = factor·x^exponent, by the logarithms; of these y may be negative throughout";
         let named: Vec<(&'static str, String)> = TABLES.iter().map(|name| (*name, (*name).to_owned())).collect();
-        Arc::new(FitParams {
+        let params = FitParams {
             from,
             table: reader.choice("table", "which of their tables", &named).default("table".to_owned()).identity(),
             x: reader.text("x", "the column along").required().not_empty().identity(),
@@ -68,7 +72,16 @@ impl Kind for Fit {
                 .choice("model", model_doc, &[("linear", Model::Linear), ("power", Model::Power)])
                 .default(Model::Linear)
                 .identity(),
-        })
+        };
+        let own = |name: &str| OWN.contains(&name);
+        if own(&params.x) || own(&params.y) || *params.x == *params.y {
+            let message = format!(
+                "`y`: expected another column than `x`, and neither among the fit's own, `{}`",
+                OWN.join("`, `")
+            );
+            reader.problem("y", message);
+        }
+        Arc::new(params)
     }
 
     fn uses(&self, _: &str) -> &'static [&'static str] {
@@ -140,6 +153,7 @@ impl ActionKind for Fitted {
             let text = String::from_utf8(cx.input(&name)?).map_err(Failure::work)?;
             points.add(&Table::from_csv(&text).map_err(Failure::work)?, (&x_name, &y_name, error.as_deref()))?;
         }
+        points.check((&x_name, &y_name))?;
         let table = match cx.param("model", Model::Linear)? {
             Model::Linear => points.linear((&x_name, &y_name)),
             Model::Power => points.power((&x_name, &y_name)),
@@ -179,8 +193,24 @@ impl Points {
     }
 
     /// Of a slope: from the errors of y where they are known, else from how the points scatter.
+    /// It is not known of two points without errors.
     fn stderr(&self, fit: &LinearFit) -> f64 {
-        if self.has_errors { fit.slope_stderr_known } else { fit.slope_stderr }
+        match (self.has_errors, fit.points) {
+            (true, _) => fit.slope_stderr_known,
+            (false, 0..=2) => f64::NAN,
+            (false, _) => fit.slope_stderr,
+        }
+    }
+
+    /// That there are points enough.
+    fn check(&self, (x, y): (&str, &str)) -> Result<(), Failure> {
+        if self.x.len() >= 2 {
+            return Ok(());
+        }
+        let (points, left_out) = (self.x.len(), self.left_out);
+        Err(Failure::Work(format!(
+            "a fit of `{y}` along `{x}` takes two points or more, got {points}; {left_out} rows lack a number, or have a standard error that is not above 0"
+        )))
     }
 
     fn linear(&self, names: (&str, &str)) -> Result<Table, Failure> {
@@ -199,7 +229,8 @@ impl Points {
             )));
         }
         let logs = |values: &[f64]| values.iter().map(|x| libm::log(x.abs())).collect::<Vec<_>>();
-        let weights: Vec<f64> = self.weights.iter().zip(&self.y).map(|(weight, y)| weight * y * y).collect();
+        let in_logs = |(weight, y): (&f64, &f64)| if self.has_errors { weight * y * y } else { *weight };
+        let weights: Vec<f64> = self.weights.iter().zip(&self.y).map(in_logs).collect();
         let fit = weighted_linear_fit(&logs(&self.x), &logs(&self.y), &weights)?;
         let factor = sign * libm::exp(fit.intercept);
         let numbers = [("factor", factor), ("exponent", fit.slope), ("exponent_stderr", self.stderr(&fit))];
@@ -225,7 +256,7 @@ impl Points {
             .collect();
         let mut table = tables::table(&columns);
         for x in places {
-            let beside = numbers.iter().map(|(_, number)| Cell::Number(*number));
+            let beside = numbers.iter().map(|(_, number)| tables::number(Some(*number).filter(|x| x.is_finite())));
             table.rows.push([Cell::Number(x), Cell::Number(at(x))].into_iter().chain(beside).collect());
         }
         table

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::setting::Setting;
 use crate::execute::{Failure, StageContext};
-use crate::key::{Ingredients, Output, behind};
-use crate::manifest::Foresight;
+use crate::key::{Horizon, Ingredients, Output, Walk, behind};
+use crate::manifest::{Foresight, Reader};
 
 /// A point of a training: θ, the optimizer's buffer, and the position, each apart, so that what depends on θ depends on it alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,6 +108,44 @@ pub struct Points {
     /// The points, with what a descent found of each, where there was one.
     pub points: Vec<Point>,
 }
+
+/// Which of the points a stage measures.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    every: Horizon<u64>,
+    last: Horizon<String>,
+}
+
+impl Chosen {
+    /// Reads the fields.
+    pub fn read(reader: &mut Reader<'_>) -> Self {
+        let states_doc = "all of the points, or the last alone";
+        let names = [(ALL, ALL.to_owned()), (LAST, LAST.to_owned())];
+        Self {
+            every: reader.count("every", "every so many of the points").default(1).at_least(1).horizon(),
+            last: reader.choice("states", states_doc, &names).default(ALL.to_owned()).horizon(),
+        }
+    }
+
+    /// Shows them.
+    pub fn walk(&self, walk: &mut dyn Walk) {
+        walk.horizon("every", &self.every);
+        if *self.last != ALL {
+            walk.horizon("states", &self.last);
+        }
+    }
+
+    /// Those of a list.
+    pub fn of<'p>(&self, points: &'p Points) -> Vec<&'p Point> {
+        if *self.last == LAST {
+            return points.points.last().into_iter().collect();
+        }
+        points.points.iter().step_by(*self.every as usize).collect()
+    }
+}
+
+const ALL: &str = "all";
+const LAST: &str = "last";
 
 /// One such point.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::curved::{CurvedParams, SEED, in_double, too_few, with_matrix};
+use super::evaluate::{Evaluate, Evaluated, evaluation};
 use super::foresee::Foreseen;
-use super::index::{self, Point, Points, States};
+use super::index::{self, Chosen, Point, Points, States};
 use super::spectrum_tables::{Asked, Tables};
-use super::train::json;
+use super::train::{json, summary};
 use super::{setting, tables};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Place, Produced, StageContext, Work};
 use crate::key::{Execution, Horizon, Identity, Outputs, Record, Walk};
@@ -29,7 +30,7 @@ pub struct Spectrum;
 /// Its parameters.
 #[derive(Clone, Debug)]
 pub struct SpectrumParams {
-    every: Horizon<u64>,
+    chosen: Chosen,
     curved: CurvedParams,
     starts: Horizon<u64>,
     steps: Identity<u64>,
@@ -48,7 +49,7 @@ impl Kind for Spectrum {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn about(&self) -> &'static str {
@@ -57,7 +58,7 @@ impl Kind for Spectrum {
 
     fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
         reader.reference("from", "the points", &index::POINTS);
-        let every = reader.count("every", "every so many of the points").default(1).at_least(1).horizon();
+        let chosen = Chosen::read(reader);
         let starts = "how many start vectors of signs a point; density, sums and determinant are means over them";
         let steps = "products of a Lanczos run: more resolve the spectrum better";
         let exact =
@@ -68,7 +69,7 @@ impl Kind for Spectrum {
         let width =
             "standard deviation to which the density broadens an eigenvalue, as a share of the spectrum's range";
         Arc::new(SpectrumParams {
-            every,
+            chosen,
             curved: CurvedParams::read(reader, "of the start vectors"),
             starts: reader.count("starts", starts).default(10).at_least(2).at_most(u32::MAX).horizon(),
             steps: reader.count("steps", steps).default(STEPS).at_least(2).identity(),
@@ -89,9 +90,12 @@ impl Kind for Spectrum {
     fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
         let params: &SpectrumParams = params.of();
         let Some(points) = index::foreseen_points(foresight, "from") else { return Forecast::unknown() };
-        let mut foreseen = Foreseen::new(foresight, &[params.kind()]);
+        let mut foreseen = Foreseen::new(foresight, &[params.kind(), &Evaluate]);
         for point in params.chosen(&points) {
             params.actions(&points.states, point).iter().for_each(|action| drop(foreseen.call(action)));
+            if point.minimum.is_none() {
+                foreseen.call(&loss_at(&points.states, point));
+            }
         }
         foreseen.forecast()
     }
@@ -99,7 +103,7 @@ impl Kind for Spectrum {
 
 impl Params for SpectrumParams {
     fn walk(&self, walk: &mut dyn Walk) {
-        walk.horizon("every", &self.every);
+        self.chosen.walk(walk);
         self.curved.walk(walk);
         walk.horizon("starts", &self.starts)
             .identity("steps", &self.steps)
@@ -115,7 +119,7 @@ impl Params for SpectrumParams {
 
 impl SpectrumParams {
     fn chosen<'p>(&self, points: &'p Points) -> Vec<&'p Point> {
-        points.points.iter().step_by(*self.every as usize).collect()
+        self.chosen.of(points)
     }
 
     fn kind(&self) -> &'static dyn ActionKind {
@@ -143,6 +147,11 @@ impl SpectrumParams {
     }
 }
 
+/// The loss at a point that no descent says it of.
+fn loss_at(states: &States, point: &Point) -> Action {
+    evaluation(&states.setting, &states.validation, &point.theta)
+}
+
 impl Work for SpectrumParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
         let points = index::points(cx, "from")?;
@@ -166,7 +175,11 @@ impl Work for SpectrumParams {
         let mut made = Tables::new(asked);
         for (point, records) in chosen.iter().zip(cx.map_groups(groups)?) {
             let quadratures = self.quadratures(cx, &records)?;
-            made.add(points.states.epoch_of(point.iteration), point, &quadratures)?;
+            let loss = match &point.minimum {
+                Some(minimum) => minimum.loss,
+                None => summary::<Evaluated>(&cx.call(loss_at(&points.states, point))?, "summary")?.training_loss,
+            };
+            made.add(points.states.epoch_of(point.iteration), (point, loss), &quadratures)?;
         }
         if made.unresolved() > 0 {
             let (unresolved, all) = (made.unresolved(), chosen.len());

@@ -76,11 +76,11 @@ impl Tables {
         Self { asked, sums, top, density, unresolved: 0 }
     }
 
-    /// Adds the rows of a point. The top comes of the first start vector, whose residuals say how far it can be off.
+    /// Adds the rows of a point, where the loss is `loss`. The top comes of the first start vector, whose residuals say how far it can be off.
     ///
     /// # Errors
     /// If a number is not finite.
-    pub fn add(&mut self, epoch: f64, point: &Point, quadratures: &[Quadrature]) -> Result<(), Failure> {
+    pub fn add(&mut self, epoch: f64, (point, loss): (&Point, f64), quadratures: &[Quadrature]) -> Result<(), Failure> {
         let Asked { which, top, tau, grid: places, width, exact } = self.asked;
         let (spectrum, first) = (Spectrum(quadratures), &quadratures[0].ritz);
         let (smallest, largest) = spectrum.range()?;
@@ -104,7 +104,7 @@ impl Tables {
             Cell::Number(smallest),
             if exact { Cell::Empty } else { tables::count(quadratures.len() as u64) },
             tables::count(products as u64),
-            tables::number(minimum.map(|minimum| minimum.loss)),
+            Cell::Number(loss),
             minimum.map_or(Cell::Empty, |minimum| tables::count(minimum.steps)),
             minimum.map_or(Cell::Empty, |minimum| Cell::Text(if minimum.reached { "yes" } else { "no" }.to_owned())),
         ]);

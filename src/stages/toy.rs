@@ -24,8 +24,15 @@ use crate::ml::toy::walk;
 /// Runs of one action.
 const BLOCK: u64 = 8;
 
-/// The most coordinates.
-const MOST: usize = 64;
+/// The most coordinates: one step takes time by the square of the steep ones.
+const MOST: usize = 32;
+
+/// The most rows of a path, and the most numbers that all paths of a learning rate have together.
+const ROWS: u64 = 10_000;
+const NUMBERS: u64 = 20_000_000;
+
+/// The most runs.
+const RUNS: u64 = 100_000;
 
 /// The kind.
 pub struct Toy;
@@ -83,17 +90,24 @@ impl Kind for Toy {
                         `sqrt`, `sin`, `cos`, `tanh`";
         let steep_doc = "the coordinates, counted from 1, in which the loss has its minimum at 0 wherever the others are; noise is in their gradients, and \
                          the eigenvalues are those of their Hessian there";
-        let start = reader.floats("start", "the coordinates of the start").not_empty().identity();
+        let few = |start: &Vec<f64>| match start.len() {
+            0..=MOST => Ok(()),
+            count => Err(format!("expected at most {MOST} coordinates, found {count}")),
+        };
+        let start = reader.floats("start", "the coordinates of the start").not_empty().check(few).identity();
         let dimension = start.len();
         let parse = move |text: &String| {
+            // Without a start nothing is known of the coordinates, and that is said already.
+            if dimension == 0 {
+                return Ok(());
+            }
             Expression::parse(text, 't', dimension).map(drop).map_err(|unparsed| (unparsed.message, unparsed.span))
         };
         let loss = reader.text("loss", loss_doc).required().check_parts(parse).identity();
         let steep = reader.counts("steep", steep_doc).at_least(1).not_empty();
         let steep = steep
             .check(move |steep| {
-                let within = |&coordinate: &u64| coordinate as usize <= dimension.min(MOST);
-                if !steep.iter().all(within) {
+                if dimension > 0 && steep.iter().any(|&coordinate| coordinate > dimension as u64) {
                     return Err(format!("expected coordinates from 1 to {dimension}"));
                 }
                 let twice = (1..steep.len()).any(|i| steep[..i].contains(&steep[i]));
@@ -101,10 +115,13 @@ impl Kind for Toy {
             })
             .identity();
         let (noise, lowers) = read_noise(reader, steep.len());
-        let lr_doc = "learning rates; with momentum those of the update, not what they amount to";
-        Arc::new(ToyParams {
-            lr: reader.floats("lr", lr_doc).not_empty().positive().horizon(),
-            runs: reader.count("runs", "how many walks at each learning rate").default(100).at_least(2).at_most(u32::MAX).horizon(),
+        let lr_doc = "learning rates, each once; with momentum those of the update, not what they amount to";
+        let once = |before: &[f64], rate: &f64| {
+            if before.contains(rate) { Err(format!("expected each rate once, found {rate} again")) } else { Ok(()) }
+        };
+        let params = ToyParams {
+            lr: reader.floats("lr", lr_doc).not_empty().positive().check_each(once).horizon(),
+            runs: reader.count("runs", "how many walks at each learning rate").default(100).at_least(2).at_most(RUNS as u32).horizon(),
             how: How {
                 loss,
                 start,
@@ -122,7 +139,9 @@ impl Kind for Toy {
                 every: reader.count("every", "every so many iterations are a row of the path").default(100).at_least(1).identity(),
                 seed: reader.count("seed", "of the noise").default(SEED).identity(),
             },
-        })
+        };
+        params.check(reader);
+        Arc::new(params)
     }
 
     fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
@@ -184,6 +203,23 @@ impl Params for ToyParams {
 }
 
 impl ToyParams {
+    /// What single fields cannot say.
+    fn check(&self, reader: &mut Reader<'_>) {
+        let How { iterations, equilibrate, every, start, .. } = &self.how;
+        if **equilibrate >= **iterations {
+            reader
+                .problem("equilibrate", format!("`equilibrate`: expected fewer than the {} iterations", **iterations));
+        }
+        let rows = **iterations / (**every).max(1);
+        let numbers = rows.saturating_mul(*self.runs).saturating_mul(start.len() as u64 + 2);
+        if rows > ROWS || numbers > NUMBERS {
+            let most = ROWS.min(NUMBERS / (*self.runs * (start.len() as u64 + 2)));
+            let message =
+                format!("`every`: a path of {rows} rows, expected at most {most} of so many runs: record less often");
+            reader.problem("every", message);
+        }
+    }
+
     /// The blocks of runs of each learning rate. A block is whole even where fewer runs are asked for, so that more of them find it.
     fn actions(&self) -> Vec<Vec<Action>> {
         let blocks = self.runs.div_ceil(BLOCK);

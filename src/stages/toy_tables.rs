@@ -65,7 +65,7 @@ impl Tables {
         for (at, Recorded { iteration, .. }) in recorded.iter().enumerate() {
             let mut row = vec![lr.clone(), tables::count(*iteration)];
             row.extend(mean(runs.iter().map(|run| run.recorded[at].trace))?);
-            row.extend(mean(runs.iter().map(|run| run.recorded[at].log_det.exp()))?);
+            row.extend(mean(runs.iter().map(|run| run.recorded[at].determinant))?);
             for i in 0..dimension {
                 row.extend(mean(runs.iter().map(|run| run.recorded[at].point[i]))?);
             }
@@ -94,7 +94,7 @@ fn quantities<'a>(equilibrate: u64, dimension: usize) -> Vec<Quantity<'a>> {
     let mut all: Vec<Quantity<'a>> = vec![
         ("trace_change".to_owned(), Box::new(move |run| end(run).trace - settled(run))),
         ("trace".to_owned(), Box::new(move |run| end(run).trace)),
-        ("determinant".to_owned(), Box::new(move |run| end(run).log_det.exp())),
+        ("determinant".to_owned(), Box::new(move |run| end(run).determinant)),
     ];
     for i in 0..dimension {
         all.push((format!("mean_t{}", i + 1), Box::new(move |run| run.mean[i])));

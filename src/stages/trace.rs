@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::estimate::{LayerForm, Probe};
 use super::estimator::{Estimator, Found};
 use super::foresee::Foreseen;
-use super::index::{self, Point, Points};
+use super::index::{self, Chosen, Point, Points};
 use super::{setting, tables};
 use crate::execute::{Failure, Place, StageContext, Work};
-use crate::key::{Execution, Horizon, Identity, Outputs, Record, Walk};
+use crate::key::{Execution, Identity, Outputs, Record, Walk};
 use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::ml::curvature::trace::Estimate;
 use crate::plot::{Cell, Table};
@@ -20,7 +20,7 @@ pub struct TraceEstimate;
 /// Its parameters.
 #[derive(Clone, Debug)]
 pub struct TraceParams {
-    every: Horizon<u64>,
+    chosen: Chosen,
     estimator: Estimator,
     per_layer: Identity<bool>,
     device: Execution<String>,
@@ -41,10 +41,11 @@ impl Kind for TraceEstimate {
 
     fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
         reader.reference("from", "the points", &index::POINTS);
+        let chosen = Chosen::read(reader);
         let estimator = Estimator::read(reader);
         let per_layer = "also the trace of each parameter tensor's own block, from one product a probe";
         Arc::new(TraceParams {
-            every: reader.count("every", "every so many of the points").default(1).at_least(1).horizon(),
+            chosen,
             estimator,
             per_layer: reader.flag("per_layer", per_layer).default(false).identity(),
             device: setting::read_device(reader),
@@ -71,7 +72,7 @@ impl Kind for TraceEstimate {
 
 impl Params for TraceParams {
     fn walk(&self, walk: &mut dyn Walk) {
-        walk.horizon("every", &self.every);
+        self.chosen.walk(walk);
         self.estimator.walk(walk);
         walk.identity("per_layer", &self.per_layer).execution("device", &self.device);
     }
@@ -79,7 +80,7 @@ impl Params for TraceParams {
 
 impl TraceParams {
     fn chosen<'p>(&self, points: &'p Points) -> Vec<&'p Point> {
-        points.points.iter().step_by(*self.every as usize).collect()
+        self.chosen.of(points)
     }
 
     /// The traces of the single parts of θ.

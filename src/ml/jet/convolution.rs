@@ -9,7 +9,10 @@ use crate::ml::tape::Var;
 /// Products of a patch from which on one convolution is worth more than the passes over memory that spare it.
 const DEEP: usize = 1024;
 
-/// What a convolution is made of, beside the image.
+/// How many times the convolution what is added to it may be, where it is taken off again: beyond, too many digits are lost.
+const MOST_ADDED: f64 = 16.0;
+
+/// What a convolution is made of.
 #[derive(Clone, Copy)]
 struct Layer<'a> {
     x: &'a Jet,
@@ -45,8 +48,9 @@ impl Jet {
         let value = Var::conv2d_sum(&[(&self.value, &weight.value, 1.0)], &after, geometry)?;
         let gate = if is_relu { Gate::Of(value.value()) } else { Gate::Open };
         let by_three = order == Order::Two && !is_relu && layer.is_deep() && !layer.is_recorded();
-        let tangent = |v| match (self.first(v), weight.first(v)) {
-            (Some(x), Some(w)) if by_three => layer.by_three(v, &value, (x, w)),
+        let alone = if by_three { layer.alone(&value)? } else { None };
+        let tangent = |v| match (&alone, self.first(v), weight.first(v)) {
+            (Some(alone), Some(x), Some(w)) => layer.by_three(v, alone, (x, w)),
             _ => layer.by_four(v, gate, order),
         };
         let tangents = (0..directions).map(tangent).collect::<Result<_>>()?;
@@ -106,47 +110,61 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// The same by three convolutions in place of four (Karatsuba and Ofman 1962), since the value `y` is known:
+    /// w∗x, from a value that has `plus` and bias in it; none where they are so much larger that it is lost in them.
+    fn alone(&self, y: &Var) -> Result<Option<Var>> {
+        let mut alone = y.clone();
+        if let Some(plus) = self.plus {
+            alone = alone.add_scaled(&plus.value, -1.0)?;
+        }
+        if let Some(bias) = self.bias {
+            alone = alone.add_channels(&bias.value.scale(-1.0)?)?;
+        }
+        let is_there =
+            (self.plus.is_none() && self.bias.is_none()) || square(y)? <= MOST_ADDED * MOST_ADDED * square(&alone)?;
+        Ok(is_there.then_some(alone))
+    }
+
+    /// The same by three convolutions in place of four (Karatsuba and Ofman 1962), since w∗x is known:
     /// ẏ = [(w + aẇ)∗(x + aẋ) − w∗x − a²ẇ∗ẋ]/a, whose last term ÿ has too.
     ///
     /// The difference loses least where both sums have terms of about one size: a is the geometric mean of ‖w‖/‖ẇ‖ and ‖x‖/‖ẋ‖, as a power of
     /// two, so that to scale by it rounds nothing.
-    fn by_three(&self, v: usize, y: &Var, (first_x, first_w): (&Var, &Var)) -> Result<Tangent> {
+    fn by_three(&self, v: usize, alone: &Var, (first_x, first_w): (&Var, &Var)) -> Result<Tangent> {
         let Self { x, w, plus, bias, geometry } = *self;
         let a = balance([(&w.value, first_w), (&x.value, first_x)])?;
         let twice = Var::conv2d_sum(&[(first_x, first_w, 2.0)], &After::default(), geometry)?;
-        // What y holds beside the convolution is taken off it again.
-        let mut rest = y.scale(-1.0 / a)?.add_scaled(&twice, -0.5 * a)?;
+        let mut rest = alone.scale(-1.0 / a)?.add_scaled(&twice, -0.5 * a)?;
         let mut bent = twice;
-        if let Some(plus) = plus {
-            rest = rest.add_scaled(&plus.value, 1.0 / a)?;
-            rest = plus.first(v).map_or_else(|| Ok(rest.clone()), |first| rest.add(first))?;
-            bent = plus.second(v).map_or_else(|| Ok(bent.clone()), |second| bent.add(second))?;
+        if let Some(first) = plus.and_then(|plus| plus.first(v)) {
+            rest = rest.add(first)?;
         }
-        let shift = match bias {
-            Some(bias) => {
-                let own = bias.value.scale(1.0 / a)?;
-                Some(bias.first(v).map_or_else(|| Ok(own.clone()), |first| own.add(first))?)
-            }
-            None => None,
-        };
+        if let Some(second) = plus.and_then(|plus| plus.second(v)) {
+            bent = bent.add(second)?;
+        }
+        let [bias_first, bias_second] = bias.map_or([None, None], |bias| [bias.first(v), bias.second(v)]);
         let (moved, turned) = (x.value.add_scaled(first_x, a)?, w.value.add_scaled(first_w, a)?);
-        let after = After { plus: Some(&rest), bias: shift.as_ref(), gate: Gate::Open };
+        let after = After { plus: Some(&rest), bias: bias_first, gate: Gate::Open };
         let first = Var::conv2d_sum(&[(&moved, &turned, 1.0 / a)], &after, geometry)?;
         drop((moved, turned, rest));
         let terms = [(x.second(v), Some(&w.value), 1.0), (Some(&x.value), w.second(v), 1.0)];
-        let bias_second = bias.and_then(|bias| bias.second(v));
-        let second = self.sum(&terms, (Some(&bent), bias_second), Gate::Open)?;
+        let second = match (x.second(v), w.second(v), bias_second) {
+            (None, None, None) => Some(bent),
+            (None, None, Some(bias)) => Some(bent.add_channels(bias)?),
+            _ => self.sum(&terms, (Some(&bent), bias_second), Gate::Open)?,
+        };
         Ok(Tangent { first: Some(first), second })
     }
+}
+
+fn square(var: &Var) -> Result<f64> {
+    reduce::dot(var.value(), var.value())
 }
 
 /// The power of two next to the geometric mean of ‖value‖/‖derivative‖; 1 where that is no number.
 fn balance(pairs: [(&Var, &Var); 2]) -> Result<f64> {
     let mut fourth_power = 1.0;
     for (value, first) in pairs {
-        let square = |var: &Var| reduce::dot(var.value(), var.value());
         fourth_power *= square(value)? / square(first)?;
     }
-    Ok(if fourth_power.is_normal() { (fourth_power.log2() / 4.0).round().exp2() } else { 1.0 })
+    Ok(if fourth_power.is_normal() { (fourth_power.log2() / 4.0).round().clamp(-40.0, 40.0).exp2() } else { 1.0 })
 }

@@ -4,13 +4,13 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::scalar::Scalar;
+use super::scalar::{Lanes, Scalar};
 
 /// How deep parentheses, signs and exponents may lie in each other.
 const DEEPEST: usize = 100;
 
 /// Whole exponents that are taken by multiplying.
-const WHOLE: f64 = 64.0;
+const WHOLE: f64 = 1024.0;
 
 /// A function of one argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,7 @@ enum Node {
     Product(usize, usize),
     Quotient(usize, usize),
     Whole(usize, i32),
+    Constant(usize, f64),
     Power(usize, usize),
 }
 
@@ -106,6 +107,7 @@ impl Expression {
                 Node::Product(a, b) => room[a] * room[b],
                 Node::Quotient(a, b) => room[a] * room[b].recip(),
                 Node::Whole(a, n) => room[a].power(n),
+                Node::Constant(a, p) => room[a].powf(p),
                 Node::Power(a, b) => (room[b] * room[a].ln()).exp(),
             };
             room.push(value);
@@ -193,18 +195,17 @@ impl Parser<'_> {
         }
         let before = self.nodes.len();
         let exponent = self.signed()?;
-        let whole = match self.nodes[before..] {
-            [Node::Number(x)] => Some(x),
-            [Node::Number(x), Node::Of(Function::Neg, _)] => Some(-x),
-            _ => None,
-        };
-        Ok(match whole.filter(|x| x.fract() == 0.0 && x.abs() <= WHOLE) {
-            Some(n) => {
-                self.nodes.truncate(before);
-                self.push(Node::Whole(base, n as i32))
-            }
-            None => self.push(Node::Power(base, exponent)),
-        })
+        if self.nodes[before..].iter().any(|node| matches!(node, Node::Variable(_))) {
+            return Ok(self.push(Node::Power(base, exponent)));
+        }
+        // What is before the exponent has no part in it.
+        let nodes = std::mem::take(&mut self.nodes);
+        let so_far = Expression { nodes };
+        let constant = so_far.eval(|_| Lanes::constant(f64::NAN), &mut Vec::new()).0[0];
+        self.nodes = so_far.nodes;
+        self.nodes.truncate(before);
+        let is_whole = constant.fract() == 0.0 && constant.abs() <= WHOLE;
+        Ok(self.push(if is_whole { Node::Whole(base, constant as i32) } else { Node::Constant(base, constant) }))
     }
 
     fn atom(&mut self) -> Result<usize, Unparsed> {
@@ -274,7 +275,8 @@ impl Parser<'_> {
         if name == "pi" {
             return Ok(self.push(Node::Number(std::f64::consts::PI)));
         }
-        let number = name.strip_prefix(self.letter).and_then(|number| number.parse::<usize>().ok());
+        let number = name.strip_prefix(self.letter).filter(|number| !number.starts_with('0'));
+        let number = number.and_then(|number| number.parse::<usize>().ok());
         match number.filter(|number| (1..=self.count).contains(number)) {
             Some(number) => Ok(self.push(Node::Variable(number - 1))),
             None => Err(self.unknown(name, span)),

@@ -15,19 +15,16 @@ pub struct Landscape {
     steep: Vec<usize>,
 }
 
-/// The eigenvalues of the steep coordinates' Hessian, and orthonormal vectors to them.
-pub(super) struct Spectrum {
-    /// Where the Hessian is diagonal, in the order of the coordinates; else ascending.
-    pub(super) values: Vec<Lanes>,
-    /// `vectors[i][j]` is coordinate `j` of the vector of eigenvalue `i`; none where they are the coordinates themselves.
-    pub(super) vectors: Option<Vec<Vec<Lanes>>>,
-}
-
-/// Room for evaluations, so that a walk allocates nothing.
+/// Room for evaluations, so that a walk allocates little; and the spectrum that was found last.
 #[derive(Default)]
 pub(super) struct Room {
     first: Vec<Dual<Lanes>>,
     second: Vec<Dual<Dual<Lanes>>>,
+    hessian: Vec<Lanes>,
+    /// The eigenvalues of each run, ascending.
+    pub(super) values: Vec<Lanes>,
+    /// Orthonormal vectors to them: element `i·k + j` is coordinate `j` of the vector of eigenvalue `i`.
+    pub(super) vectors: Vec<Lanes>,
 }
 
 impl Landscape {
@@ -68,7 +65,10 @@ impl Landscape {
     /// [`Error::NotFinite`] if they are not.
     pub fn eigenvalues(&self, x: &[f64]) -> Result<Vec<f64>> {
         let x: Vec<Lanes> = x.iter().map(|&x| Lanes::constant(x)).collect();
-        Ok(self.spectrum(&x, &mut Room::default())?.values.iter().map(|value| value.0[0]).collect())
+        let mut room = Room::default();
+        let lost = |_| Error::NotFinite { what: "the Hessian of the steep coordinates".to_owned() };
+        self.spectrum(&x, &mut room).map_err(lost)?;
+        Ok(room.values.iter().map(|value| value.0[0]).collect())
     }
 
     /// ∂T/∂θ of the floor's coordinates at a point, T the sum of the eigenvalues; 0 for steep ones.
@@ -100,10 +100,17 @@ impl Landscape {
         }
     }
 
-    /// The spectrum on the floor below a point of each run.
-    pub(super) fn spectrum(&self, x: &[Lanes], room: &mut Room) -> Result<Spectrum> {
+    /// The spectrum on the floor below a point of each run, which is left in the room.
+    ///
+    /// # Errors
+    /// The first lane whose Hessian is not finite.
+    pub(super) fn spectrum(&self, x: &[Lanes], room: &mut Room) -> Result<(), usize> {
         let k = self.steep.len();
-        let mut hessian = vec![Lanes::constant(0.0); k * k];
+        let zero = Lanes::constant(0.0);
+        for list in [&mut room.hessian, &mut room.vectors] {
+            list.resize(k * k, zero);
+        }
+        room.values.resize(k, zero);
         for a in 0..k {
             for b in 0..=a {
                 let variable = |i: usize| Dual {
@@ -111,28 +118,23 @@ impl Landscape {
                     slope: seed(i == self.steep[a]),
                 };
                 let element = self.loss.eval(variable, &mut room.second).slope.slope;
-                (hessian[a * k + b], hessian[b * k + a]) = (element, element);
+                (room.hessian[a * k + b], room.hessian[b * k + a]) = (element, element);
             }
         }
-        if hessian.iter().any(|element| element.0.iter().any(|x| !x.is_finite())) {
-            return Err(Error::NotFinite { what: "the Hessian of the steep coordinates".to_owned() });
-        }
-        let is_zero = |element: &Lanes| element.0.iter().all(|&x| x == 0.0);
-        if (0..k).all(|a| (0..a).all(|b| is_zero(&hessian[a * k + b]))) {
-            return Ok(Spectrum { values: (0..k).map(|a| hessian[a * k + a]).collect(), vectors: None });
-        }
-        let mut values = vec![Lanes::constant(0.0); k];
-        let mut vectors = vec![vec![Lanes::constant(0.0); k]; k];
         for lane in 0..LANES {
-            let (own, of) = jacobi(hessian.iter().map(|element| element.0[lane]).collect(), k);
-            for i in 0..k {
-                values[i].0[lane] = own[i];
-                for j in 0..k {
-                    vectors[i][j].0[lane] = of[i][j];
-                }
+            let own: Vec<f64> = room.hessian.iter().map(|element| element.0[lane]).collect();
+            if own.iter().any(|x| !x.is_finite()) {
+                return Err(lane);
+            }
+            let (values, vectors) = jacobi(own, k);
+            for (to, value) in room.values.iter_mut().zip(values) {
+                to.0[lane] = value;
+            }
+            for (to, value) in room.vectors.iter_mut().zip(vectors) {
+                to.0[lane] = value;
             }
         }
-        Ok(Spectrum { values, vectors: Some(vectors) })
+        Ok(())
     }
 }
 
@@ -144,15 +146,18 @@ fn seed(is: bool) -> Dual<Lanes> {
     Dual { value: indicator(is), slope: indicator(false) }
 }
 
-/// Eigenvalues in ascending order and orthonormal vectors of a small symmetric matrix, by Jacobi's rotations.
-fn jacobi(mut a: Vec<f64>, k: usize) -> (Vec<f64>, Vec<Vec<f64>>) {
-    let mut v: Vec<Vec<f64>> = (0..k).map(|i| (0..k).map(|j| f64::from(i == j)).collect()).collect();
+/// Eigenvalues in ascending order and orthonormal vectors, row by row, of a small symmetric matrix, by Jacobi's rotations.
+fn jacobi(mut a: Vec<f64>, k: usize) -> (Vec<f64>, Vec<f64>) {
+    let mut v: Vec<f64> = (0..k * k).map(|at| f64::from(at / k == at % k)).collect();
+    let norm: f64 = a.iter().map(|x| x * x).sum::<f64>().sqrt();
     for _ in 0..SWEEPS {
-        let mut beside = 0.0;
+        let beside = |a: &[f64]| (0..k).flat_map(|q| (0..q).map(move |p| a[p * k + q].abs())).fold(0.0, f64::max);
+        if beside(&a) <= f64::EPSILON * norm {
+            break;
+        }
         for (p, q) in (0..k).flat_map(|q| (0..q).map(move |p| (p, q))) {
             let apq = a[p * k + q];
-            beside += apq * apq;
-            if apq == 0.0 {
+            if apq.abs() <= f64::EPSILON * f64::EPSILON * norm {
                 continue;
             }
             let theta = (a[q * k + q] - a[p * k + p]) / (2.0 * apq);
@@ -166,15 +171,14 @@ fn jacobi(mut a: Vec<f64>, k: usize) -> (Vec<f64>, Vec<Vec<f64>>) {
             for i in 0..k {
                 let (pi, qi) = (a[p * k + i], a[q * k + i]);
                 (a[p * k + i], a[q * k + i]) = (c * pi - s * qi, s * pi + c * qi);
-                let (vp, vq) = (v[p][i], v[q][i]);
-                (v[p][i], v[q][i]) = (c * vp - s * vq, s * vp + c * vq);
+                let (vp, vq) = (v[p * k + i], v[q * k + i]);
+                (v[p * k + i], v[q * k + i]) = (c * vp - s * vq, s * vp + c * vq);
             }
-        }
-        if beside == 0.0 {
-            break;
+            (a[p * k + q], a[q * k + p]) = (0.0, 0.0);
         }
     }
     let mut order: Vec<usize> = (0..k).collect();
     order.sort_by(|&i, &j| a[i * k + i].total_cmp(&a[j * k + j]));
-    (order.iter().map(|&i| a[i * k + i]).collect(), order.into_iter().map(|i| v[i].clone()).collect())
+    let vectors = order.iter().flat_map(|&i| v[i * k..(i + 1) * k].to_vec()).collect();
+    (order.into_iter().map(|i| a[i * k + i]).collect(), vectors)
 }

@@ -15,7 +15,7 @@ pub enum Noise {
     Sgd,
     /// The identity: it lowers their determinant.
     Isotropic,
-    /// That which lowers this function of the eigenvalues `l1`, `l2`, ….
+    /// That which lowers this function of the eigenvalues `l1`, `l2`, …, of which `l1` is the smallest.
     Designed(Expression),
 }
 

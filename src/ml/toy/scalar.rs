@@ -32,6 +32,9 @@ pub trait Scalar: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = 
     /// The hyperbolic tangent.
     fn tanh(self) -> Self;
 
+    /// `x^p`, where x is not negative.
+    fn powf(self, p: f64) -> Self;
+
     /// The sign, 0 at 0, as a number that nothing depends on.
     fn sign(self) -> Self;
 
@@ -139,6 +142,10 @@ impl Scalar for Lanes {
         self.map(libm::tanh)
     }
 
+    fn powf(self, p: f64) -> Self {
+        self.map(|x| libm::pow(x, p))
+    }
+
     fn sign(self) -> Self {
         self.map(|x| if x == 0.0 { 0.0 } else { x.signum() })
     }
@@ -221,6 +228,10 @@ impl<S: Scalar> Scalar for Dual<S> {
     fn tanh(self) -> Self {
         let y = self.value.tanh();
         self.through(y, S::constant(1.0) - y * y)
+    }
+
+    fn powf(self, p: f64) -> Self {
+        self.through(self.value.powf(p), self.value.powf(p - 1.0).scale(p))
     }
 
     fn sign(self) -> Self {

@@ -54,6 +54,8 @@ fn an_expression_has_the_value_that_it_says() {
         ("2 * -t1", -2.0 * a),
         ("t1^-2", 1.0 / (a * a)),
         ("t1^0.5 + t1^t1", a.sqrt() + a.powf(a)),
+        ("t2^(1 + 1) + t2^(6/2) - t2^2^2", b.powi(2) + b.powi(3) - b.powi(4)),
+        ("abs(t2)^2.5 + t2^66", 1.3f64.powf(2.5) + b.powi(66)),
         ("abs(t2) + exp(t1) - log(t1) + sqrt(t1)", 1.3 + a.exp() - a.ln() + a.sqrt()),
         ("sin(pi*t1) + cos(t2) * tanh(t1)", (std::f64::consts::PI * a).sin() + b.cos() * a.tanh()),
         (" ( t1 + .5e1 ) * 1E-1 ", (a + 5.0) * 0.1),
@@ -78,6 +80,7 @@ fn what_does_not_parse_is_pointed_at() {
         ("2e", "e", "expected an operator or the end, found `e`"),
         ("1e999", "1e999", "expected a finite number"),
         ("t0", "t0", "neither of"),
+        ("t01", "t01", "neither of"),
         ("", "", "found the end"),
         (&deep, "(", "no more than 100 parts inside each other"),
     ] {
@@ -99,6 +102,10 @@ fn eigenvalues_and_their_slopes_are_those_taken_by_hand() {
     let eigenvalues = crossing.eigenvalues(&[0.0, 0.0, 0.5, -0.5]).unwrap();
     assert!((eigenvalues.iter().sum::<f64>() - 6.310).abs() < 5e-4);
     assert!((eigenvalues.iter().product::<f64>() - 4.101).abs() < 5e-4);
+    // Powers that are only just twice differentiable at 0, where steep coordinates are.
+    let curved = landscape("abs(t1)^2.5 + (1 + t2)*t1^(1 + 1)", 2, &[0]);
+    assert_eq!(curved.eigenvalues(&[0.3, 2.0]).unwrap(), [6.0]);
+    assert!(landscape("abs(t1)^1.5", 1, &[0]).eigenvalues(&[0.3]).is_err());
     // Steep coordinates that are coupled: [[2, 1], [1, 3]] times 1 + t3².
     let coupled = landscape("(t1^2 + t1*t2 + 1.5*t2^2)*(1 + t3^2)", 3, &[0, 1]);
     let found = coupled.eigenvalues(&[5.0, 7.0, 2.0]).unwrap();
@@ -206,23 +213,24 @@ fn sgd_noise_lowers_the_trace_and_isotropic_noise_the_determinant() {
     let by = |noise: &Noise| {
         let runs = runs(&walk(&crossing, &start, noise, (0.05, 2_000)), 50);
         let end = |run: &Run| run.recorded.last().unwrap().clone();
-        (ends(&runs, |run| end(run).trace).0, ends(&runs, |run| end(run).log_det.exp()).0)
+        (ends(&runs, |run| end(run).trace).0, ends(&runs, |run| end(run).determinant).0)
     };
     let (trace, determinant) = by(&Noise::Sgd);
-    assert!((trace - 6.012).abs() < 0.012 && trace < 6.06, "{trace}");
-    assert!((determinant - 7.63).abs() < 0.1 && determinant > 7.2, "{determinant}");
+    // Tolerances are three standard errors of 50 runs.
+    assert!((trace - 6.012).abs() < 0.03 && trace < 6.06, "{trace}");
+    assert!((determinant - 7.63).abs() < 0.3 && determinant > 7.2, "{determinant}");
     let (trace, determinant) = by(&Noise::Isotropic);
-    assert!((trace - 7.925).abs() < 0.02 && trace > 7.88, "{trace}");
-    assert!((determinant - 0.0087).abs() < 0.004 && determinant < 0.03, "{determinant}");
+    assert!((trace - 7.925).abs() < 0.025 && trace > 7.88, "{trace}");
+    assert!((determinant - 0.0087).abs() < 0.008 && determinant < 0.03, "{determinant}");
     // The noises that theorem 2 designs for trace and log-determinant are these two, to the last byte but for rounding.
     let designed = |f: &str| Noise::Designed(Expression::parse(f, 'l', 2).unwrap());
     for (noise, f) in [(Noise::Sgd, "l1 + l2"), (Noise::Isotropic, "log(l1) + log(l2)")] {
         let (plain, designed) = (by(&noise), by(&designed(f)));
         assert!((plain.0 - designed.0).abs() < 1e-9 && (plain.1 - designed.1).abs() < 1e-9, "{plain:?} {designed:?}");
     }
-    // And a third, by which neither falls as far: l1 alone.
-    let (only, both) = (by(&designed("l1^2/2")), by(&Noise::Sgd));
-    assert!(only.0 < 6.31 && only.0 < both.0 + 1.0, "{only:?}");
+    // `l1` is the smaller eigenvalue: noise along it alone drives it down, as if there were no other.
+    let along_smaller = by(&designed("l1"));
+    assert!(along_smaller.1 < 4.1, "{along_smaller:?}");
 }
 
 /// Fig. 7.

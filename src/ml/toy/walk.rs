@@ -4,15 +4,12 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::landscape::{Landscape, Room, Spectrum};
+use super::landscape::{Landscape, Room};
 use super::noise::Noise;
 use super::scalar::{LANES, Lanes};
 use crate::ml::objective::{Interrupt, poll};
 use crate::ml::rng::{Draws, Stream};
 use crate::ml::{Error, Result};
-
-/// Iterations between two looks at whether to go on.
-const POLL: u64 = 1 << 12;
 
 /// How a walk goes.
 #[derive(Clone, Debug)]
@@ -48,8 +45,8 @@ pub struct Recorded {
     pub point: Vec<f64>,
     /// T, the sum of the eigenvalues on the floor below.
     pub trace: f64,
-    /// The sum of their logarithms.
-    pub log_det: f64,
+    /// Their product.
+    pub determinant: f64,
 }
 
 /// One run.
@@ -86,9 +83,7 @@ impl Walk<'_> {
         let (mut room, mut designs) = (Room::default(), Vec::new());
         let mut found: Vec<Run> = runs.iter().map(|_| Run { recorded: Vec::new(), mean: Vec::new() }).collect();
         for iteration in 0..=self.iterations {
-            if iteration % POLL == 0 {
-                poll(stop)?;
-            }
+            poll(stop)?;
             let is_last = iteration == self.iterations;
             let records = iteration.is_multiple_of(self.every) || iteration == self.equilibrate || is_last;
             let lost = |coordinate: &str, lane: usize| Error::NotFinite {
@@ -103,18 +98,26 @@ impl Walk<'_> {
                     return Err(lost(&format!("coordinate {}", i + 1), lane));
                 }
             }
-            self.landscape.gradient(&x, &mut gradient, &mut room);
             if records || *self.noise != Noise::None {
-                let spectrum = self.landscape.spectrum(&x, &mut room).map_err(|_| lost("an eigenvalue", 0))?;
-                if records {
-                    let runs = found.iter_mut().enumerate();
-                    runs.for_each(|(lane, run)| run.recorded.push(recorded(iteration, &x, &spectrum, lane)));
+                let second = "the second derivative of the loss on the floor below a point";
+                self.landscape.spectrum(&x, &mut room).map_err(|lane| lost(second, lane))?;
+            }
+            if records {
+                for (lane, run) in found.iter_mut().enumerate() {
+                    let recorded = recorded(iteration, &x, &room.values, lane);
+                    if !(recorded.trace.is_finite() && recorded.determinant.is_finite()) {
+                        return Err(lost("the trace or the determinant", lane));
+                    }
+                    run.recorded.push(recorded);
                 }
-                let variances = self.noise.variances(&spectrum.values, &mut designs);
-                self.disturb(&mut gradient, (&spectrum, &variances), &mut draws, |lane| (run_of(lane), iteration))?;
             }
             if is_last {
                 break;
+            }
+            self.landscape.gradient(&x, &mut gradient, &mut room);
+            if *self.noise != Noise::None {
+                let variances = self.noise.variances(&room.values, &mut designs);
+                self.disturb(&mut gradient, (&room, &variances), &mut draws, |lane| (run_of(lane), iteration))?;
             }
             for i in 0..x.len() {
                 for lane in 0..LANES {
@@ -138,7 +141,7 @@ impl Walk<'_> {
     fn disturb(
         &self,
         gradient: &mut [Lanes],
-        (spectrum, variances): (&Spectrum, &[Lanes]),
+        (spectrum, variances): (&Room, &[Lanes]),
         draws: &mut [Draws; LANES],
         at: impl Fn(usize) -> (u32, u64),
     ) -> Result<()> {
@@ -154,13 +157,8 @@ impl Walk<'_> {
                     )));
                 }
                 let kick = self.sigma * variance.sqrt() * draws.normal();
-                match &spectrum.vectors {
-                    None => gradient[steep[i]].0[lane] += kick,
-                    Some(vectors) => {
-                        for (j, &coordinate) in steep.iter().enumerate() {
-                            gradient[coordinate].0[lane] += kick * vectors[i][j].0[lane];
-                        }
-                    }
+                for (j, &coordinate) in steep.iter().enumerate() {
+                    gradient[coordinate].0[lane] += kick * spectrum.vectors[i * steep.len() + j].0[lane];
                 }
             }
         }
@@ -168,12 +166,12 @@ impl Walk<'_> {
     }
 }
 
-fn recorded(iteration: u64, x: &[Lanes], spectrum: &Spectrum, lane: usize) -> Recorded {
-    let eigenvalues = || spectrum.values.iter().map(|value| value.0[lane]);
+fn recorded(iteration: u64, x: &[Lanes], eigenvalues: &[Lanes], lane: usize) -> Recorded {
+    let eigenvalues = || eigenvalues.iter().map(|value| value.0[lane]);
     Recorded {
         iteration,
         point: x.iter().map(|x| x.0[lane]).collect(),
         trace: eigenvalues().sum(),
-        log_det: eigenvalues().map(libm::log).sum(),
+        determinant: eigenvalues().product(),
     }
 }

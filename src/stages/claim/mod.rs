@@ -154,6 +154,9 @@ fn read_within(reader: &mut Reader<'_>) -> Within {
     if within.low.is_none() && within.high.is_none() {
         reader.problem("column", "give `low`, `high`, or both");
     }
+    if within.low.zip(within.high).is_some_and(|(low, high)| low > high) {
+        reader.problem("high", "`high`: expected no less than `low`");
+    }
     within
 }
 

@@ -20,11 +20,13 @@ pub(super) struct Within {
 }
 
 impl Within {
-    /// The verdict on one number.
+    /// The verdict on one number; undecided where it or its error is not known.
     fn verdict(&self, value: f64, error: f64) -> Verdict {
         let (least, most) = (value - ERRORS * error, value + ERRORS * error);
-        let (low, high) = (self.low.unwrap_or(f64::NEG_INFINITY), self.high.unwrap_or(f64::INFINITY));
-        if low <= least && most <= high {
+        let (low, high) = self.ends();
+        if error.is_nan() || error < 0.0 || value.is_nan() {
+            Verdict::Undecided
+        } else if low <= least && most <= high {
             Verdict::Holds
         } else if most < low || high < least {
             Verdict::Fails
@@ -33,50 +35,70 @@ impl Within {
         }
     }
 
+    fn ends(&self) -> (f64, f64) {
+        (self.low.unwrap_or(f64::NEG_INFINITY), self.high.unwrap_or(f64::INFINITY))
+    }
+
+    /// How far inside a number lies, in units of nothing: less is worse, and what is not known is worst.
+    fn margin(&self, value: f64, error: f64) -> f64 {
+        let (low, high) = self.ends();
+        let margin = (value - low).min(high - value) - ERRORS * error;
+        if margin.is_nan() { f64::NEG_INFINITY } else { margin }
+    }
+
     /// `below 6.06`, `from −13485 to −12985`.
     fn claimed(&self) -> String {
+        let written = |bound: f64| bound.to_string().replace('-', "−");
         match (self.low, self.high) {
-            (Some(low), Some(high)) => format!("from {} to {}", significant(low), significant(high)),
-            (Some(low), None) => format!("above {}", significant(low)),
-            (None, Some(high)) => format!("below {}", significant(high)),
+            (Some(low), Some(high)) => format!("from {} to {}", written(low), written(high)),
+            (Some(low), None) => format!("above {}", written(low)),
+            (None, Some(high)) => format!("below {}", written(high)),
             (None, None) => "any number".to_owned(),
         }
     }
 
-    /// All rows of all tables must lie there; the sentence is of the first that does not, else of the last.
+    /// The number in so few digits as tell it from the bounds.
+    fn told(&self, value: f64) -> String {
+        let (low, high) = self.ends();
+        let short = significant(value);
+        let on_a_bound =
+            [low, high].iter().any(|bound| bound.to_bits() != value.to_bits() && significant(*bound) == short);
+        if on_a_bound { value.to_string().replace('-', "−") } else { short }
+    }
+
+    /// All rows of all tables must lie there; the sentence is of the one that lies least so.
     pub(super) fn judge(&self, claim: String, tables: &[Table]) -> Result<Judged, Failure> {
-        let mut rows = Vec::new();
+        let mut rows: Vec<(f64, f64)> = Vec::new();
         for table in tables {
             let values = column(table, &self.column)?;
             let errors = self.error.as_ref().map(|name| column(table, name)).transpose()?;
             rows.extend((0..values.len()).map(|row| (values[row], errors.as_ref().map_or(0.0, |errors| errors[row]))));
         }
-        let judged: Vec<(Verdict, f64, f64)> =
-            rows.into_iter().map(|(value, error)| (self.verdict(value, error), value, error)).collect();
-        let worst = |wanted: Verdict| judged.iter().find(|(verdict, ..)| *verdict == wanted);
-        let shown = worst(Verdict::Fails).or_else(|| worst(Verdict::Undecided)).or(judged.last());
-        let Some(&(verdict, value, error)) = shown else {
+        let statistic = "within".to_owned();
+        let worst = rows.iter().min_by(|a, b| self.margin(a.0, a.1).total_cmp(&self.margin(b.0, b.1)));
+        let Some(&(value, error)) = worst else {
             let detail = format!("there is no row with `{}`", self.column);
-            let statistic = "within".to_owned();
-            return Ok(Judged {
-                claim,
-                verdict: Verdict::Undecided,
-                statistic,
-                value: None,
-                detail,
-                numbers: BTreeMap::new(),
-            });
+            let numbers = BTreeMap::new();
+            return Ok(Judged { claim, verdict: Verdict::Undecided, statistic, value: None, detail, numbers });
         };
-        let spread = if error > 0.0 { format!(" ± {}", significant(error)) } else { String::new() };
         let name = self.column.replace('_', " ");
-        let of =
-            if judged.len() > 1 { format!(", the least favourable of {} rows", judged.len()) } else { String::new() };
-        let of = if judged.iter().all(|(_, other, _)| other.to_bits() == value.to_bits()) { String::new() } else { of };
-        let detail = format!("{name} is {}{spread}, claimed {}{of}", significant(value), self.claimed());
-        let mut numbers = BTreeMap::from([("value".to_owned(), value), ("stderr".to_owned(), error)]);
-        numbers.extend(self.low.map(|low| ("low".to_owned(), low)));
-        numbers.extend(self.high.map(|high| ("high".to_owned(), high)));
-        Ok(Judged { claim, verdict, statistic: "within".to_owned(), value: Some(value), detail, numbers })
+        let said = if value.is_nan() {
+            format!("{name} is not known")
+        } else if error.is_nan() || error < 0.0 {
+            format!("{name} is {}, its standard error not known", self.told(value))
+        } else if error > 0.0 {
+            format!("{name} is {} ± {}", self.told(value), significant(error))
+        } else {
+            format!("{name} is {}", self.told(value))
+        };
+        let is_one = rows.iter().all(|other| other.0.to_bits() == value.to_bits());
+        let of = if is_one { String::new() } else { format!(", the least favourable of {} rows", rows.len()) };
+        let detail = format!("{said}, claimed {}{of}", self.claimed());
+        let known = [("value", Some(value)), ("stderr", Some(error)), ("low", self.low), ("high", self.high)];
+        let known = known.into_iter().filter_map(|(name, number)| Some((name.to_owned(), number?)));
+        let numbers = known.filter(|(_, number)| number.is_finite()).collect();
+        let value = Some(value).filter(|value| value.is_finite());
+        Ok(Judged { claim, verdict: self.verdict(value.unwrap_or(f64::NAN), error), statistic, value, detail, numbers })
     }
 }
 
@@ -107,6 +129,10 @@ mod tests {
         assert_eq!(verdict, Verdict::Undecided);
         assert_eq!(detail, "end trace is −13100 ± 80, claimed from −13485 to −12985, the least favourable of 3 rows");
         assert_eq!(judged(&[], between).0, Verdict::Undecided);
-        assert_eq!(judged(&[(f64::NAN, 0.0)], between).0, Verdict::Undecided);
+        let unknown = [(f64::NAN, 0.0), (-13_200.0, f64::NAN), (-13_200.0, -1.0)].map(|row| judged(&[row], between));
+        assert!(unknown.iter().all(|(verdict, _)| *verdict == Verdict::Undecided), "{unknown:?}");
+        assert!(unknown[0].1.starts_with("end trace is not known"), "{}", unknown[0].1);
+        assert!(unknown[1].1.contains("its standard error not known"), "{}", unknown[1].1);
+        assert!(judged(&[(6.0601, 0.0)], below).1.starts_with("end trace is 6.0601, claimed below 6.06"));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 use serde_json::Value;
 
@@ -100,6 +100,11 @@ impl Lab {
     /// Runs the program, whatever comes of it.
     pub fn program(&self, args: &[&str]) -> Output {
         self.project.command(args).envs(&self.environment).output().unwrap()
+    }
+
+    /// Starts a run and leaves it to the caller.
+    pub fn start(&self) -> Child {
+        self.project.start()
     }
 
     /// Runs the program behind a word to the shell, such as a limit.

@@ -124,3 +124,72 @@ fn what_does_not_parse_is_said_at_its_place() {
     assert_eq!(code, 1);
     assert!(words.contains("noise of variance -2 along eigenvalue -2"), "{words}");
 }
+
+#[test]
+fn what_no_walk_and_no_fit_can_be_is_said() {
+    let lab = Lab::new(VALLEY);
+    for (set, said) in [
+        ("stage.walks.equilibrate=400", "`equilibrate`: expected fewer than the 400 iterations"),
+        ("stage.walks.lr=[0.01, 0.02, 0.01]", "expected each rate once, found 0.01 again"),
+        ("stage.walks.iterations=10000000", "a path of 100000 rows, expected at most"),
+        ("stage.line.y=slope", "among the fit's own"),
+        ("stage.line.y=lr_squared", "expected another column than `x`"),
+        ("stage.falls.low=3", "`high`: expected no less than `low`"),
+    ] {
+        let ran = lab.try_run(&[set]);
+        assert_eq!((ran.code, ran.words.contains(said)), (2, true), "{set}: {}", ran.words);
+    }
+    let alone = lab.try_run(&["stage.walks.lr=[0.01]"]);
+    assert_eq!(alone.code, 1);
+    assert!(
+        alone.words.contains("a fit of `trace_change` along `lr_squared` takes two points or more, got 1"),
+        "{}",
+        alone.words
+    );
+    // Two points without errors lie on their line, and say nothing of how far it is off.
+    let two = ["stage.walks.lr=[0.01, 0.02]", "stage.power.y=trace_change"];
+    lab.run(&two);
+    assert_eq!(lab.table("power.csv").texts("exponent_stderr")[0], "");
+}
+
+/// What no covariance is may be walked without one, and a valley that ends says so.
+#[test]
+fn a_hill_is_walked_without_noise() {
+    let lab = Lab::new(&VALLEY.replace("abs(t3 + t4)*t1^2", "(t4 - 2)*t1^2").replace("runs = 16", "runs = 2"));
+    lab.run(&["walks", "stage.walks.noise=none"]);
+    let table = lab.table("walks.csv");
+    assert!(table.numbers("trace").iter().all(|trace| (trace - 4.0).abs() < 1e-12));
+    assert!(table.numbers("determinant").iter().all(|determinant| (determinant + 12.0).abs() < 1e-12));
+}
+
+#[test]
+fn a_walk_of_many_steep_coordinates_ends_when_asked_to() {
+    let terms: Vec<String> = (1..=20).flat_map(|i| (1..i).map(move |j| format!("t{i}*t{j}"))).collect();
+    let steep: Vec<String> = (1..=20).map(|i| i.to_string()).collect();
+    let manifest = format!(
+        r#"
+study = "coupled"
+[stage.walks]
+kind = "toy"
+loss = "{}"
+start = [{}]
+steep = [{}]
+lr = [1e-6]
+runs = 2
+iterations = 100000
+every = 1000
+noise = "isotropic"
+"#,
+        terms.join(" + "),
+        vec!["0.1"; 20].join(", "),
+        steep.join(", ")
+    );
+    let lab = Lab::new(&manifest);
+    let mut run = lab.start();
+    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&run), rustix::process::Signal::INT).unwrap();
+    let asked = std::time::Instant::now();
+    let ended = run.wait().unwrap();
+    assert_eq!(ended.code(), Some(130));
+    assert!(asked.elapsed() < std::time::Duration::from_secs(20), "{:?}", asked.elapsed());
+}
