@@ -41,6 +41,10 @@ docs:
 reproduce-fig1 PROFILE="small":
     cargo run --release -- run pipelines/fig1.toml --profile {{PROFILE}}
 
+# Fig. 2a: the sum of the negative eigenvalues against the loss.
+reproduce-fig2a PROFILE="small":
+    cargo run --release -- run pipelines/fig2a.toml --profile {{PROFILE}}
+
 # Fig. 2b: in a toy valley SGD lowers the trace by the square of the learning rate.
 reproduce-fig2b PROFILE="small":
     cargo run --release -- run pipelines/fig2b.toml --profile {{PROFILE}}
@@ -58,4 +62,4 @@ reproduce-fig7 PROFILE="small":
     cargo run --release -- run pipelines/fig7.toml --profile {{PROFILE}}
 
 # Every figure there is.
-reproduce-all PROFILE="small": (reproduce-fig1 PROFILE) (reproduce-fig2b PROFILE) (reproduce-fig2cd PROFILE) (reproduce-fig3 PROFILE) (reproduce-fig7 PROFILE)
+reproduce-all PROFILE="small": (reproduce-fig1 PROFILE) (reproduce-fig2a PROFILE) (reproduce-fig2b PROFILE) (reproduce-fig2cd PROFILE) (reproduce-fig3 PROFILE) (reproduce-fig7 PROFILE)
