@@ -17,11 +17,14 @@ fn the_schema_and_the_reference_of_kinds_are_up_to_date() {
     assert_eq!(project.call(&["schema", "--markdown"]).succeeds().out, file("docs/kinds.md"), "{renew}");
 }
 
-/// `check` looks whether named files are there, and no further: a project in which those of CIFAR-10 are.
-fn with_names_of_cifar() -> Project {
+/// `check` looks whether named files are there, and no further: a project in which those of CIFAR-10 and MNIST are.
+fn with_names_of_data() -> Project {
     let project = Project::new();
     for batch in ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"] {
         project.file(&format!("data/cifar-10-batches-bin/{batch}.bin"), "");
+    }
+    for name in ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"] {
+        project.file(&format!("data/mnist/{name}-ubyte"), "");
     }
     project
 }
@@ -29,7 +32,7 @@ fn with_names_of_cifar() -> Project {
 #[test]
 fn every_pipeline_names_the_schema_and_is_right_under_every_profile() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let project = with_names_of_cifar();
+    let project = with_names_of_data();
     for entry in fs::read_dir(root.join("pipelines")).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();

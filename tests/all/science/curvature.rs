@@ -170,6 +170,22 @@ fn more_starts_add_runs_and_what_is_read_off_runs_none() {
 }
 
 #[test]
+fn the_last_point_alone_is_that_of_all_and_has_its_loss() {
+    let lab = Lab::new(&study());
+    lab.run(&[]);
+    let (all, train) = (lab.table("spectrum.csv"), lab.table("train.csv"));
+    assert_eq!(all.numbers("loss"), train.numbers("training_loss"));
+    let last = ["stage.spectrum.states=last", "stage.trace.states=last"];
+    assert_eq!(lab.forecast("spectrum", &last)["lanczos"].counts(), (0, 8, false));
+    assert_eq!(lab.run(&last).ran(), counts(&[]));
+    for (name, column) in [("spectrum.csv", "trace"), ("trace.csv", "trace"), ("spectrum.csv", "loss")] {
+        let one = lab.table(name).numbers(column);
+        assert_eq!(one.len(), 1, "{name}");
+    }
+    assert_eq!(lab.table("spectrum.csv").numbers("loss")[..], all.numbers("loss")[6..]);
+}
+
+#[test]
 fn lanczos_agrees_with_the_whole_matrix() {
     let lab = Lab::new(&study());
     lab.run(&["stage.train.dtype=f64", "stage.spectrum.top=5"]);
