@@ -211,9 +211,10 @@ impl ToyParams {
                 .problem("equilibrate", format!("`equilibrate`: expected fewer than the {} iterations", **iterations));
         }
         let rows = **iterations / (**every).max(1);
-        let numbers = rows.saturating_mul(*self.runs).saturating_mul(start.len() as u64 + 2);
+        let in_row = (*self.runs).max(1).saturating_mul(start.len() as u64 + 2);
+        let numbers = rows.saturating_mul(in_row);
         if rows > ROWS || numbers > NUMBERS {
-            let most = ROWS.min(NUMBERS / (*self.runs * (start.len() as u64 + 2)));
+            let most = ROWS.min(NUMBERS / in_row);
             let message =
                 format!("`every`: a path of {rows} rows, expected at most {most} of so many runs: record less often");
             reader.problem("every", message);

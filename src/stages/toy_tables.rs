@@ -23,8 +23,8 @@ pub struct Tables {
     runs: Table,
 }
 
-/// What there is a mean of, with its columns' name.
-type Quantity<'a> = (String, Box<dyn Fn(&Run) -> f64 + 'a>);
+/// What there is a mean of.
+type Quantity<'a> = Box<dyn Fn(&Run) -> f64 + 'a>;
 
 impl Tables {
     /// Without a row, for so many coordinates.
@@ -52,13 +52,13 @@ impl Tables {
         let dimension = runs.first().map_or(0, |run| run.mean.len());
         let quantities = quantities(rate.equilibrate, dimension);
         let mut row = vec![lr.clone(), Cell::Number(rate.lr * rate.lr), tables::count(runs.len() as u64)];
-        for (_, of) in &quantities {
+        for of in &quantities {
             row.extend(mean(runs.iter().map(of))?);
         }
         row.push(tables::number(rate.predicted));
         self.rates.rows.push(row);
         for (number, run) in runs.iter().enumerate() {
-            let values = quantities.iter().map(|(_, of)| Cell::Number(of(run)));
+            let values = quantities.iter().map(|of| Cell::Number(of(run)));
             self.runs.rows.push([lr.clone(), tables::count(number as u64)].into_iter().chain(values).collect());
         }
         let recorded = runs.first().map_or(&[][..], |run| &run.recorded);
@@ -86,23 +86,22 @@ impl Tables {
 
 /// What there is to say of a run, in the order of the columns.
 fn quantities<'a>(equilibrate: u64, dimension: usize) -> Vec<Quantity<'a>> {
-    let end = |run: &Run| run.recorded.last().cloned().expect("invariant: a run records its end");
     let settled = move |run: &Run| {
         let at = run.recorded.iter().find(|recorded| recorded.iteration == equilibrate);
         at.map_or_else(|| end(run).trace, |at| at.trace)
     };
     let mut all: Vec<Quantity<'a>> = vec![
-        ("trace_change".to_owned(), Box::new(move |run| end(run).trace - settled(run))),
-        ("trace".to_owned(), Box::new(move |run| end(run).trace)),
-        ("determinant".to_owned(), Box::new(move |run| end(run).determinant)),
+        Box::new(move |run| end(run).trace - settled(run)),
+        Box::new(|run| end(run).trace),
+        Box::new(|run| end(run).determinant),
     ];
-    for i in 0..dimension {
-        all.push((format!("mean_t{}", i + 1), Box::new(move |run| run.mean[i])));
-    }
-    for i in 0..dimension {
-        all.push((format!("end_t{}", i + 1), Box::new(move |run| end(run).point[i])));
-    }
+    all.extend((0..dimension).map(|i| -> Quantity<'a> { Box::new(move |run| run.mean[i]) }));
+    all.extend((0..dimension).map(|i| -> Quantity<'a> { Box::new(move |run| end(run).point[i]) }));
     all
+}
+
+fn end(run: &Run) -> &Recorded {
+    run.recorded.last().expect("invariant: a run records its end")
 }
 
 /// A mean and its standard error.

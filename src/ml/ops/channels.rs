@@ -15,7 +15,7 @@ use crate::ml::Result;
 const ROWS: usize = 64;
 
 /// Elements that a loop over channels should have at least.
-const WIDE: usize = 64;
+pub(super) const WIDE: usize = 64;
 
 /// `[rows, channels]` of a tensor `[…, C]`.
 pub(super) fn rows(operation: &'static str, x: &Tensor) -> Result<[usize; 2]> {

@@ -39,11 +39,16 @@ impl Within {
         (self.low.unwrap_or(f64::NEG_INFINITY), self.high.unwrap_or(f64::INFINITY))
     }
 
-    /// How far inside a number lies, in units of nothing: less is worse, and what is not known is worst.
-    fn margin(&self, value: f64, error: f64) -> f64 {
+    /// How favourable a number is: one that fails is less so than one that is undecided, and of two alike the one that lies less far inside.
+    fn favour(&self, value: f64, error: f64) -> (u8, f64) {
         let (low, high) = self.ends();
         let margin = (value - low).min(high - value) - ERRORS * error;
-        if margin.is_nan() { f64::NEG_INFINITY } else { margin }
+        let rank = match self.verdict(value, error) {
+            Verdict::Fails => 0,
+            Verdict::Undecided => 1,
+            Verdict::Holds => 2,
+        };
+        (rank, if margin.is_nan() { f64::NEG_INFINITY } else { margin })
     }
 
     /// `below 6.06`, `from −13485 to −12985`.
@@ -75,7 +80,10 @@ impl Within {
             rows.extend((0..values.len()).map(|row| (values[row], errors.as_ref().map_or(0.0, |errors| errors[row]))));
         }
         let statistic = "within".to_owned();
-        let worst = rows.iter().min_by(|a, b| self.margin(a.0, a.1).total_cmp(&self.margin(b.0, b.1)));
+        let worst = rows.iter().min_by(|a, b| {
+            let (a, b) = (self.favour(a.0, a.1), self.favour(b.0, b.1));
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+        });
         let Some(&(value, error)) = worst else {
             let detail = format!("there is no row with `{}`", self.column);
             let numbers = BTreeMap::new();
@@ -129,6 +137,8 @@ mod tests {
         assert_eq!(verdict, Verdict::Undecided);
         assert_eq!(detail, "end trace is −13100 ± 80, claimed from −13485 to −12985, the least favourable of 3 rows");
         assert_eq!(judged(&[], between).0, Verdict::Undecided);
+        // One row that fails is enough, however far off an undecided one may be.
+        assert_eq!(judged(&[(-13_200.0, 1e4), (-14_000.0, 1.0), (f64::NAN, 0.0)], between).0, Verdict::Fails);
         let unknown = [(f64::NAN, 0.0), (-13_200.0, f64::NAN), (-13_200.0, -1.0)].map(|row| judged(&[row], between));
         assert!(unknown.iter().all(|(verdict, _)| *verdict == Verdict::Undecided), "{unknown:?}");
         assert!(unknown[0].1.starts_with("end trace is not known"), "{}", unknown[0].1);

@@ -2,12 +2,10 @@
 
 use candle_core::Tensor;
 
+use super::super::channels::WIDE;
 use super::super::lanes::{self, Simd, WithSimd};
 use super::super::real::{Read, Real, shape};
 use crate::ml::Result;
-
-/// Elements that a loop over channels should have at least.
-const WIDE: usize = 64;
 
 /// What follows a sum of convolutions of tensors, or of what else can be convolved, in this order.
 #[derive(Debug)]
