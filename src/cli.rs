@@ -43,6 +43,8 @@ pub enum Verb {
     Graph(GraphArgs),
     /// Show what a stage has made, or what a record holds.
     Show(ShowArgs),
+    /// Print the claims of studies with their numbers and verdicts, as a table in Markdown; runs nothing.
+    Report(ReportArgs),
     /// Write a first manifest that runs as it is.
     New(NewArgs),
     /// Look after the cache.
@@ -158,6 +160,26 @@ pub struct ShowArgs {
     pub what: String,
     /// One output of it, written out as it is.
     pub output: Option<String>,
+}
+
+/// What to report of.
+#[derive(Clone, Debug, Args)]
+pub struct ReportArgs {
+    /// The manifests, in the order of the table.
+    #[arg(required = true)]
+    pub manifests: Vec<PathBuf>,
+    /// Which size of the studies.
+    #[arg(long, default_value = "small")]
+    pub profile: String,
+    /// The cache [default: `cache` in the project's root].
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Where the studies computed: `auto`, `cpu`, `cuda`, `cuda:0`.
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// A file that holds the lines `<!-- claims -->` and `<!-- /claims -->`, between which the table is put.
+    #[arg(long, value_name = "FILE")]
+    pub into: Option<PathBuf>,
 }
 
 /// What to begin with.

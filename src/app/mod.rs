@@ -1,7 +1,7 @@
 //! One short function per verb, and the only place that names the runner and the stages together. What is printed is handed to the
 //! writers that `main` gives; nothing here prints by itself.
 //!
-//! Reading order: `project` (which folder, which manifest), `places` (which files), `world` (what planning asks), `run`, `results`, `inspect` (plan, check,
+//! Reading order: `project` (which folder, which manifest), `places` (which files), `world` (what planning asks), `run`, `results`, `report`, `inspect` (plan, check,
 //! explain, graph, show), `cache`, `export`, `exit`.
 
 mod cache;
@@ -10,6 +10,7 @@ mod export;
 mod inspect;
 mod places;
 mod project;
+mod report;
 mod results;
 mod run;
 mod world;
@@ -55,6 +56,7 @@ pub fn execute(cli: Cli, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
         Verb::Explain(args) => inspect::explain(&args, streams),
         Verb::Graph(args) => inspect::graph(&args, streams),
         Verb::Show(args) => inspect::show(&args, streams),
+        Verb::Report(args) => report::report(&args, streams),
         Verb::New(args) => project::new(&args.path, streams),
         Verb::Cache(args) => cache::care(&args, streams),
         Verb::Schema(args) => {

@@ -96,6 +96,19 @@ pub enum Cell {
     Empty,
 }
 
+impl Cell {
+    /// Whether it holds what this text says: the same words, or the number that they write.
+    pub fn reads_as(&self, text: &str) -> bool {
+        let number = |value: f64| text.parse::<f64>().is_ok_and(|other| other.to_bits() == value.to_bits());
+        match self {
+            Self::Text(own) => own == text,
+            Self::Number(value) => number(*value),
+            Self::Integer(value) => number(*value as f64),
+            Self::Empty => text.is_empty(),
+        }
+    }
+}
+
 impl From<f64> for Cell {
     fn from(value: f64) -> Self {
         Self::Number(value)

@@ -11,7 +11,7 @@ use super::setting;
 use super::train::json;
 use crate::execute::{ActionContext, ActionKind, Failure, Payload, Produced};
 use crate::ml::curvature::deflation::Subspace;
-use crate::ml::curvature::layers::layer_forms;
+use crate::ml::curvature::layers::{layer_forms, scaled_forms};
 use crate::ml::curvature::operator::SymmetricOperator;
 use crate::ml::curvature::trace::Estimate;
 use crate::ml::curvature::xtrace::xtrace;
@@ -46,10 +46,7 @@ impl ActionKind for Probe {
     fn run_group(&self, group: &[ActionContext<'_>]) -> Result<Vec<Produced>, Failure> {
         let cx = &group[0];
         let probes = probes(cx)?;
-        let mut indices = Vec::with_capacity(group.len());
-        for cx in group {
-            indices.push(cx.required::<u64>("index")? as u32);
-        }
+        let indices = indices(group)?;
         let forms = if cx.has("subspace") {
             let flat = subspace(cx)?;
             with_matrix(cx, |matrix| Subspace::from_flat(&flat, matrix.len())?.rest(matrix, &probes, &indices))?
@@ -59,6 +56,11 @@ impl ActionKind for Probe {
         let produced = |&quadratic_form: &f64| BTreeMap::from([("summary".to_owned(), json(&Form { quadratic_form }))]);
         Ok(forms.iter().map(produced).collect())
     }
+}
+
+/// Which probes the actions of a group are about.
+pub fn indices(group: &[ActionContext<'_>]) -> Result<Vec<u32>, Failure> {
+    group.iter().map(|cx| Ok(cx.required::<u64>("index")? as u32)).collect()
 }
 
 /// The vectors that an action's input `subspace` holds, one after the other.
@@ -153,6 +155,43 @@ pub struct LayerForm {
     pub norm: f64,
     /// vₗᵀ(Av)ₗ.
     pub form: f64,
+}
+
+/// What a scaled probe found.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ScaledForm {
+    /// (Dv)ᵀADv, with ‖θₗ‖ on the diagonal of D.
+    pub quadratic_form: f64,
+    /// ‖θ‖.
+    pub theta_norm: f64,
+}
+
+/// The action: (Dv)ᵀADv at a point, with ‖θₗ‖ on the diagonal of D in each part l of θ; their mean is Σ ‖θₗ‖² tr Aₗₗ.
+pub struct ScaledProbe;
+
+impl ActionKind for ScaledProbe {
+    fn name(&self) -> &'static str {
+        "scaled-probe"
+    }
+
+    fn version(&self) -> u32 {
+        setting::VERSION
+    }
+
+    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
+        let mut produced = self.run_group(std::slice::from_ref(cx))?;
+        Ok(produced.remove(0))
+    }
+
+    fn run_group(&self, group: &[ActionContext<'_>]) -> Result<Vec<Produced>, Failure> {
+        let (probes, indices) = (probes(&group[0])?, indices(group)?);
+        let found = with_matrix(&group[0], |matrix| {
+            let theta_norm = matrix.theta.norm()?;
+            let forms = scaled_forms(matrix, matrix.theta, &probes, &indices)?;
+            Ok(forms.into_iter().map(|quadratic_form| ScaledForm { quadratic_form, theta_norm }).collect::<Vec<_>>())
+        })?;
+        Ok(found.iter().map(|found| BTreeMap::from([("summary".to_owned(), json(found))])).collect())
+    }
 }
 
 /// The action: vₗᵀ(Av)ₗ of every part of θ, from one product.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::curved::{CurvedParams, too_few};
-use super::estimate::{Estimated, FindSubspace, Form, Held, Hold, LayerProbe, Probe, Xtrace};
+use super::estimate::{Estimated, FindSubspace, Form, Held, Hold, LayerProbe, Probe, ScaledProbe, Xtrace};
 use super::foresee::Foreseen;
 use super::index::{Point, Points, States};
 use super::train::summary;
@@ -105,8 +105,8 @@ impl Estimator {
         if matches!(self.method, Method::Xtrace) { 1 } else { *self.probes }
     }
 
-    /// Units of progress at a point for the traces of its layers.
-    pub fn layer_units(&self) -> u64 {
+    /// Units of progress at a point for whatever else takes a probe of its own.
+    pub fn further_units(&self) -> u64 {
         *self.probes
     }
 
@@ -152,6 +152,11 @@ impl Estimator {
     /// The probes of a point from each of which all its layers have something.
     pub fn layer_probes(&self, states: &States, point: &Point) -> Vec<Action> {
         self.indexed(&self.drawing(states, &LayerProbe, point))
+    }
+
+    /// The probes of a point from which its scale-invariant trace is found.
+    pub fn scaled_probes(&self, states: &States, point: &Point) -> Vec<Action> {
+        self.indexed(&self.drawing(states, &ScaledProbe, point))
     }
 
     /// The actions that find the subspaces of the blocks in which `chosen` lie, each at its block's first point, whether or not that

@@ -4,14 +4,39 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::foresee::Foreseen;
+use super::index::{Point, States};
 use super::setting::{self, Setting};
-use super::train::json;
-use crate::execute::{Action, ActionContext, ActionKind, Failure, Produced};
+use super::train::{json, summary};
+use crate::execute::{Action, ActionContext, ActionKind, Failure, Produced, StageContext};
 use crate::key::Output;
 
 /// The action that evaluates a point of a training.
 pub fn evaluation(setting: &Setting, validation: &Output, theta: &Output) -> Action {
     setting.action(&Evaluate).input("validation", validation).input("theta", theta)
+}
+
+/// The loss at a point of a training: what its descent says, else what an evaluation finds.
+///
+/// # Errors
+/// Those of the evaluation.
+pub fn loss_at(cx: &StageContext<'_>, states: &States, point: &Point) -> Result<f64, Failure> {
+    if let Some(minimum) = &point.minimum {
+        return Ok(minimum.loss);
+    }
+    let evaluated: Evaluated = summary(&cx.call(at(states, point))?, "summary")?;
+    Ok(evaluated.training_loss)
+}
+
+/// Counts what [`loss_at`] would call.
+pub fn foresee_loss(states: &States, point: &Point, foreseen: &mut Foreseen<'_>) {
+    if point.minimum.is_none() {
+        foreseen.call(&at(states, point));
+    }
+}
+
+fn at(states: &States, point: &Point) -> Action {
+    evaluation(&states.setting, &states.validation, &point.theta)
 }
 
 /// What is known of a point.

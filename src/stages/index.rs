@@ -4,6 +4,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::replay::LR;
 use super::setting::Setting;
 use crate::execute::{Failure, StageContext};
 use crate::key::{Horizon, Ingredients, Output, Walk, behind};
@@ -54,6 +55,15 @@ impl States {
     /// The epoch, and the part of one, at which an iteration lies.
     pub fn epoch_of(&self, iteration: u64) -> f64 {
         self.epoch_at(iteration as f64)
+    }
+
+    /// The largest eigenvalue at which gradient descent with the training's learning rate and momentum is stable: 2(1 + μ)/η.
+    ///
+    /// # Errors
+    /// If what is recorded of the training does not read.
+    pub fn steepest(&self) -> Result<f64, Failure> {
+        let number = |name: &str, default: f64| self.training.param(name, default).map_err(Failure::work);
+        Ok(2.0 * (1.0 + number("momentum", 0.0)?) / number("lr", LR)?)
     }
 
     /// Whether epochs are iterations over iterations an epoch, from the first training on.

@@ -3,10 +3,11 @@
 //! Reading order: `setting` (model, loss and data as one function, for every action of the science), `index` (the lists of states and
 //! minima that stages hand on), `tables` (CSV, and where it is put for people), `phrase` (numbers in words), `foresee` (what a run would find and what it would make), `replay`, `descend` and `evaluate` (how a state is
 //! reached, projected and evaluated), then the kinds: `dataset`, `train`, `checkpoint`, `import`, `project`, `connect`; `curved` (which matrix of the loss), `estimate`,
-//! `estimator` and `trace`, `spectrum` and `spectrum_tables`; `toy` and `toy_tables`; and `fit`, `plot`, `claim`, `command` (with `aftermath`, what one leaves behind), and `export` (a state for
+//! `estimator` and `trace`, `spectrum` and `spectrum_tables`, `alignment`, `dynamics`, `drift`; `toy` and `toy_tables`; and `fit`, `plot`, `claim`, `command` (with `aftermath`, what one leaves behind), and `export` (a state for
 //! PyTorch, which is no stage).
 
 mod aftermath;
+mod alignment;
 mod checkpoint;
 mod claim;
 mod command;
@@ -14,6 +15,8 @@ mod connect;
 mod curved;
 mod dataset;
 mod descend;
+mod drift;
+mod dynamics;
 mod estimate;
 mod estimator;
 mod evaluate;
@@ -54,6 +57,9 @@ pub fn kinds() -> Kinds {
         Arc::new(connect::ConnectednessBisect),
         Arc::new(trace::TraceEstimate),
         Arc::new(spectrum::Spectrum),
+        Arc::new(alignment::AlignmentKind),
+        Arc::new(dynamics::Dynamics),
+        Arc::new(drift::Drift),
         Arc::new(toy::Toy),
         Arc::new(fit::Fit),
         Arc::new(plot::Plot),
@@ -80,8 +86,16 @@ pub fn actions() -> Vec<&'static dyn ActionKind> {
         &estimate::Hold,
         &estimate::Xtrace,
         &estimate::LayerProbe,
+        &estimate::ScaledProbe,
         &spectrum::Lanczos,
         &spectrum::Eigenvalues,
+        &alignment::AlignmentProbe,
+        &alignment::SquareProbe,
+        &alignment::ExactAlignment,
+        &alignment::NoisePairs,
+        &dynamics::Eigenspace,
+        &dynamics::Relation,
+        &drift::GradientOfTrace,
         &toy::Walks,
         &fit::Fitted,
         &plot::Draw,
@@ -104,6 +118,9 @@ pub fn work(kind: &str, params: &Arc<dyn Params>) -> Arc<dyn Work> {
         "connectedness-bisect" => Arc::new(params.of::<connect::ConnectParams>().clone()),
         "trace-estimate" => Arc::new(params.of::<trace::TraceParams>().clone()),
         "spectrum" => Arc::new(params.of::<spectrum::SpectrumParams>().clone()),
+        "alignment" => Arc::new(params.of::<alignment::AlignmentParams>().clone()),
+        "dynamics" => Arc::new(params.of::<dynamics::DynamicsParams>().clone()),
+        "drift" => Arc::new(params.of::<drift::DriftParams>().clone()),
         "toy" => Arc::new(params.of::<toy::ToyParams>().clone()),
         "fit" => Arc::new(params.of::<fit::FitParams>().clone()),
         "plot" => Arc::new(params.of::<plot::PlotParams>().clone()),

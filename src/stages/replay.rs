@@ -10,7 +10,7 @@ use crate::execute::{Action, ActionContext, ActionKind, Failure, Produced, Stage
 use crate::key::{Identity, Ingredients, Walk};
 use crate::manifest::{Field, Reader};
 use crate::ml::data::{Sampling, iterations_per_epoch};
-use crate::ml::landscape::training::{Batch, Labels, Training, TrainingState};
+use crate::ml::landscape::training::{Batch, Isotropic, Labels, Training, TrainingState};
 use crate::ml::objective::Objective;
 use crate::ml::optim::{Schedule, Sgd};
 
@@ -20,6 +20,55 @@ pub const LR: f64 = 0.1;
 pub const BATCH: u64 = 100;
 /// Seed, where the manifest does not say.
 pub const SEED: u64 = 0;
+
+/// What makes a training random.
+#[derive(Clone, Debug)]
+enum Noise {
+    /// Batches.
+    Sgd,
+    /// Nothing: each iteration sees all samples.
+    None,
+    /// Numbers added to the whole gradient in the top eigenspace of the Hessian.
+    Isotropic { scale: Identity<f64>, rank: Identity<u64> },
+}
+
+impl Noise {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        let doc = "`sgd`: each iteration sees a batch; `none`: gradient descent, as many iterations an epoch; `isotropic`: gradient descent with normal numbers added in the eigenspace of the Hessian's largest eigenvalues";
+        reader.variant_or("noise", doc, (&["sgd", "none", "isotropic"], "sgd"), |name, reader| match name {
+            "none" => Self::None,
+            "isotropic" => Self::Isotropic {
+                scale: reader
+                    .float("noise_scale", "standard deviation of what is added to the gradient, along each direction")
+                    .required()
+                    .positive()
+                    .identity(),
+                rank: reader
+                    .count("noise_rank", "dimension of the eigenspace, which is found anew at the start of each epoch")
+                    .required()
+                    .at_least(1)
+                    .identity(),
+            },
+            _ => Self::Sgd,
+        })
+    }
+
+    fn name(&self) -> Identity<String> {
+        let name = match self {
+            Self::Sgd => "sgd",
+            Self::None => "none",
+            Self::Isotropic { .. } => "isotropic",
+        };
+        Identity::with_default(name.to_owned(), "sgd".to_owned())
+    }
+
+    fn walk(&self, walk: &mut dyn Walk) {
+        walk.identity("noise", &self.name());
+        if let Self::Isotropic { scale, rank } = self {
+            walk.identity("noise_scale", scale).identity("noise_rank", rank);
+        }
+    }
+}
 
 /// The parameters of a training that enter the key of each of its epochs.
 #[derive(Clone, Debug)]
@@ -31,7 +80,7 @@ pub struct RecipeParams {
     nesterov: Identity<bool>,
     schedule: Identity<Schedule>,
     batch: Identity<u64>,
-    noise: Identity<String>,
+    noise: Noise,
     labels: Identity<String>,
     sampling: Identity<Sampling>,
     pub(super) seed: Identity<u64>,
@@ -41,7 +90,6 @@ impl RecipeParams {
     /// Reads them.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let named = |names: [&'static str; 2]| names.map(|name| (name, name.to_owned()));
-        let noise_doc = "`sgd`: each iteration sees a batch; `none`: gradient descent, as many iterations an epoch";
         let labels_doc =
             "`soft`: the smoothed targets; `sampled`: at each visit one class drawn from them, which keeps the noise";
         let samplings = [("reshuffled", Sampling::Reshuffled), ("iid", Sampling::Iid)];
@@ -67,7 +115,7 @@ impl RecipeParams {
             nesterov: reader.flag("nesterov", "Nesterov's look-ahead").default(false).identity(),
             schedule: read_schedule(reader),
             batch: reader.count("batch", "samples in a batch").default(BATCH).at_least(1).identity(),
-            noise: reader.choice("noise", noise_doc, &named(["sgd", "none"])).default("sgd".to_owned()).identity(),
+            noise: Noise::read(reader),
             labels: reader
                 .choice("labels", labels_doc, &named(["soft", "sampled"]))
                 .default("soft".to_owned())
@@ -81,8 +129,10 @@ impl RecipeParams {
                 .default(SEED)
                 .identity(),
         };
-        if *params.noise == "none" && *params.labels == "sampled" {
-            reader.problem("labels", "labels are sampled for batches: with `noise = \"none\"` they are soft");
+        if !matches!(params.noise, Noise::Sgd) && *params.labels == "sampled" {
+            let noise = &*params.noise.name();
+            reader
+                .problem("labels", format!("labels are sampled for batches: with `noise = \"{noise}\"` they are soft"));
         }
         if *params.nesterov && (*params.momentum == 0.0 || *params.dampening != 0.0) {
             reader.problem("nesterov", "`nesterov` takes a momentum and no dampening");
@@ -103,11 +153,9 @@ impl RecipeParams {
             .identity("weight_decay", &self.weight_decay)
             .identity("nesterov", &self.nesterov)
             .identity("schedule", &self.schedule)
-            .identity("batch", &self.batch)
-            .identity("noise", &self.noise)
-            .identity("labels", &self.labels)
-            .identity("sampling", &self.sampling)
-            .identity("seed", &self.seed);
+            .identity("batch", &self.batch);
+        self.noise.walk(walk);
+        walk.identity("labels", &self.labels).identity("sampling", &self.sampling).identity("seed", &self.seed);
     }
 
     /// As they enter keys. Where nothing is drawn, neither how nor from what seed.
@@ -120,9 +168,15 @@ impl RecipeParams {
             .with("nesterov", &self.nesterov)
             .with("schedule", &self.schedule)
             .with("batch", &self.batch)
-            .with("noise", &self.noise)
+            .with("noise", &self.noise.name())
             .with("labels", &self.labels);
-        if *self.noise == "none" { all } else { all.with("sampling", &self.sampling).with("seed", &self.seed) }
+        match &self.noise {
+            Noise::None => all,
+            Noise::Sgd => all.with("sampling", &self.sampling).with("seed", &self.seed),
+            Noise::Isotropic { scale, rank } => {
+                all.with("noise_scale", scale).with("noise_rank", rank).with("seed", &self.seed)
+            }
+        }
     }
 }
 
@@ -169,15 +223,16 @@ impl Recipe {
 
     /// The action of one epoch from the state before it.
     pub fn epoch(&self, epoch: u64, before: &State) -> Action {
-        self.from(&Epoch, epoch, before)
+        self.through(&Epoch, epoch, before)
     }
 
     /// The action that reaches `offset` iterations into an epoch from the state at its start.
     pub fn replay(&self, epoch: u64, before: &State, offset: u64) -> Action {
-        self.from(&Replay, epoch, before).position("offset", offset)
+        self.through(&Replay, epoch, before).position("offset", offset)
     }
 
-    fn from(&self, kind: &dyn ActionKind, epoch: u64, before: &State) -> Action {
+    /// An action that goes through an epoch from the state before it.
+    pub fn through(&self, kind: &dyn ActionKind, epoch: u64, before: &State) -> Action {
         let action = self.setting.action(kind).with_all(&self.training).position("epoch", epoch);
         let action = action.input("theta", &before.theta);
         match &before.velocity {
@@ -254,7 +309,14 @@ pub fn state_at(cx: &StageContext<'_>, states: &States, iteration: u64) -> Resul
 /// If they do not read.
 pub fn training(cx: &ActionContext<'_>, objective: &Arc<Objective>) -> Result<Training, Failure> {
     let batch = cx.param("batch", BATCH)? as usize;
-    let full = cx.param("noise", "sgd".to_owned())? == "none";
+    let noise = cx.param("noise", "sgd".to_owned())?;
+    let full = noise != "sgd";
+    let isotropic = match noise.as_str() {
+        "isotropic" => {
+            Some(Isotropic { scale: cx.required("noise_scale")?, rank: cx.required::<u64>("noise_rank")? as usize })
+        }
+        _ => None,
+    };
     let iterations = iterations_per_epoch(objective.len(), batch);
     let sampled = cx.param("labels", "soft".to_owned())? == "sampled";
     Ok(Training {
@@ -264,7 +326,7 @@ pub fn training(cx: &ActionContext<'_>, objective: &Arc<Objective>) -> Result<Tr
         batch: if full { Batch::Full { iterations } } else { Batch::Of(batch) },
         sampling: cx.param("sampling", Sampling::Reshuffled)?,
         labels: if sampled { Labels::Sampled } else { Labels::Soft },
-        classes: objective.classes(),
+        isotropic,
         seed: cx.param("seed", SEED)?,
     })
 }

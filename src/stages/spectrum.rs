@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::curved::{CurvedParams, SEED, in_double, too_few, with_matrix};
-use super::evaluate::{Evaluate, Evaluated, evaluation};
+use super::evaluate::{self, Evaluate};
 use super::foresee::Foreseen;
 use super::index::{self, Chosen, Point, Points, States};
 use super::spectrum_tables::{Asked, Tables};
-use super::train::{json, summary};
+use super::train::json;
 use super::{setting, tables};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Place, Produced, StageContext, Work};
 use crate::key::{Execution, Horizon, Identity, Outputs, Record, Walk};
@@ -49,7 +49,7 @@ impl Kind for Spectrum {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn about(&self) -> &'static str {
@@ -93,9 +93,7 @@ impl Kind for Spectrum {
         let mut foreseen = Foreseen::new(foresight, &[params.kind(), &Evaluate]);
         for point in params.chosen(&points) {
             params.actions(&points.states, point).iter().for_each(|action| drop(foreseen.call(action)));
-            if point.minimum.is_none() {
-                foreseen.call(&loss_at(&points.states, point));
-            }
+            evaluate::foresee_loss(&points.states, point, &mut foreseen);
         }
         foreseen.forecast()
     }
@@ -147,11 +145,6 @@ impl SpectrumParams {
     }
 }
 
-/// The loss at a point that no descent says it of.
-fn loss_at(states: &States, point: &Point) -> Action {
-    evaluation(&states.setting, &states.validation, &point.theta)
-}
-
 impl Work for SpectrumParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
         let points = index::points(cx, "from")?;
@@ -171,14 +164,12 @@ impl Work for SpectrumParams {
             grid: *self.grid as usize,
             width: *self.width,
             exact: *self.exact,
+            steepest: points.states.steepest()?,
         };
         let mut made = Tables::new(asked);
         for (point, records) in chosen.iter().zip(cx.map_groups(groups)?) {
             let quadratures = self.quadratures(cx, &records)?;
-            let loss = match &point.minimum {
-                Some(minimum) => minimum.loss,
-                None => summary::<Evaluated>(&cx.call(loss_at(&points.states, point))?, "summary")?.training_loss,
-            };
+            let loss = evaluate::loss_at(cx, &points.states, point)?;
             made.add(points.states.epoch_of(point.iteration), (point, loss), &quadratures)?;
         }
         if made.unresolved() > 0 {

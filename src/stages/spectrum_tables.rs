@@ -26,6 +26,8 @@ pub struct Asked {
     pub width: f64,
     /// Whether the eigenvalues are all there are, without error.
     pub exact: bool,
+    /// The largest eigenvalue at which gradient descent with the training's settings is stable.
+    pub steepest: f64,
 }
 
 /// The tables so far.
@@ -37,7 +39,7 @@ pub struct Tables {
     unresolved: usize,
 }
 
-const SUMS: [(&str, &str); 19] = [
+const SUMS: [(&str, &str); 20] = [
     ("epoch", ""),
     ("iteration", ""),
     ("trace", "nats"),
@@ -52,6 +54,7 @@ const SUMS: [(&str, &str); 19] = [
     ("log_sum_of_top_stderr", ""),
     ("largest", "nats"),
     ("smallest", "nats"),
+    ("stability", ""),
     ("starts", ""),
     ("products", ""),
     ("loss", "nats"),
@@ -81,11 +84,10 @@ impl Tables {
     /// # Errors
     /// If a number is not finite.
     pub fn add(&mut self, epoch: f64, (point, loss): (&Point, f64), quadratures: &[Quadrature]) -> Result<(), Failure> {
-        let Asked { which, top, tau, grid: places, width, exact } = self.asked;
+        let Asked { which, top, tau, grid: places, width, exact, steepest } = self.asked;
         let (spectrum, first) = (Spectrum(quadratures), &quadratures[0].ritz);
         let (smallest, largest) = spectrum.range()?;
         let iteration = tables::count(point.iteration);
-        let minimum = point.minimum.as_ref();
         let mut row = vec![Cell::Number(epoch), iteration.clone()];
         row.extend(self.cells(Some(spectrum.trace()?)));
         let (negative_sum, determinant) = (spectrum.negative_sum()?, spectrum.log_determinant(tau)?);
@@ -102,12 +104,11 @@ impl Tables {
         row.extend([
             Cell::Number(largest),
             Cell::Number(smallest),
+            Cell::Number(largest / steepest),
             if exact { Cell::Empty } else { tables::count(quadratures.len() as u64) },
             tables::count(products as u64),
-            Cell::Number(loss),
-            minimum.map_or(Cell::Empty, |minimum| tables::count(minimum.steps)),
-            minimum.map_or(Cell::Empty, |minimum| Cell::Text(if minimum.reached { "yes" } else { "no" }.to_owned())),
         ]);
+        row.extend(tables::ending(point.minimum.as_ref(), Some(loss)));
         self.sums.rows.push(row);
         for (place, index) in choose(first, which, top).into_iter().enumerate() {
             let place = tables::count(place as u64 + 1);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 
+use super::index::Minimum;
 use crate::execute::{Failure, Place, StageContext};
 use crate::key::{Output, Record};
 use crate::plot::{Cell, Column, Table};
@@ -25,6 +26,15 @@ pub fn number(value: Option<f64>) -> Cell {
 /// A count.
 pub fn count(value: u64) -> Cell {
     Cell::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+/// The columns of [`ending`], with their units.
+pub const ENDING: [(&str, &str); 3] = [("loss", "nats"), ("descent_steps", ""), ("reached", "")];
+
+/// The loss at a point, and how the descent to it ended, where there was one.
+pub fn ending(minimum: Option<&Minimum>, loss: Option<f64>) -> [Cell; 3] {
+    let reached = |minimum: &Minimum| Cell::Text(if minimum.reached { "yes" } else { "no" }.to_owned());
+    [number(loss), minimum.map_or(Cell::Empty, |minimum| count(minimum.steps)), minimum.map_or(Cell::Empty, reached)]
 }
 
 /// The bytes of a table, kept.

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use super::estimate::{LayerForm, Probe};
+use super::estimate::{LayerForm, Probe, ScaledForm};
 use super::estimator::{Estimator, Found};
 use super::foresee::Foreseen;
 use super::index::{self, Chosen, Point, Points};
+use super::train::summary;
 use super::{setting, tables};
 use crate::execute::{Failure, Place, StageContext, Work};
 use crate::key::{Execution, Identity, Outputs, Record, Walk};
@@ -23,6 +24,7 @@ pub struct TraceParams {
     chosen: Chosen,
     estimator: Estimator,
     per_layer: Identity<bool>,
+    scale_invariant: Identity<bool>,
     device: Execution<String>,
 }
 
@@ -32,7 +34,7 @@ impl Kind for TraceEstimate {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn about(&self) -> &'static str {
@@ -44,10 +46,12 @@ impl Kind for TraceEstimate {
         let chosen = Chosen::read(reader);
         let estimator = Estimator::read(reader);
         let per_layer = "also the trace of each parameter tensor's own block, from one product a probe";
+        let scale_invariant = "also ‖θ‖ and Σ ‖θₗ‖² tr Aₗₗ over parameter tensors l, from one quadratic form more a probe: batch norm lets tr A fall just because weights grow, and not this";
         Arc::new(TraceParams {
             chosen,
             estimator,
             per_layer: reader.flag("per_layer", per_layer).default(false).identity(),
+            scale_invariant: reader.flag("scale_invariant", scale_invariant).default(false).identity(),
             device: setting::read_device(reader),
         })
     }
@@ -62,9 +66,10 @@ impl Kind for TraceEstimate {
         let mut foreseen = Foreseen::new(foresight, &[&Probe]);
         let chosen = params.chosen(&points);
         params.estimator.foresee(&points, &chosen, &mut foreseen);
-        if *params.per_layer {
-            let probes = chosen.iter().flat_map(|point| params.estimator.layer_probes(&points.states, point));
-            probes.for_each(|probe| drop(foreseen.call(&probe)));
+        for point in &chosen {
+            let layers = params.per_layer.then(|| params.estimator.layer_probes(&points.states, point));
+            let scaled = params.scale_invariant.then(|| params.estimator.scaled_probes(&points.states, point));
+            layers.iter().chain(&scaled).flatten().for_each(|probe| drop(foreseen.call(probe)));
         }
         foreseen.forecast()
     }
@@ -74,13 +79,31 @@ impl Params for TraceParams {
     fn walk(&self, walk: &mut dyn Walk) {
         self.chosen.walk(walk);
         self.estimator.walk(walk);
-        walk.identity("per_layer", &self.per_layer).execution("device", &self.device);
+        walk.identity("per_layer", &self.per_layer)
+            .identity("scale_invariant", &self.scale_invariant)
+            .execution("device", &self.device);
     }
 }
 
 impl TraceParams {
     fn chosen<'p>(&self, points: &'p Points) -> Vec<&'p Point> {
         self.chosen.of(points)
+    }
+
+    /// ‖θ‖ and the scale-invariant trace of each chosen point, where they are asked for.
+    fn scaled(&self, cx: &StageContext<'_>, points: &Points) -> Result<Vec<Option<(f64, Estimate)>>, Failure> {
+        let chosen = self.chosen(points);
+        if !*self.scale_invariant {
+            return Ok(vec![None; chosen.len()]);
+        }
+        let probes = chosen.iter().map(|point| self.estimator.scaled_probes(&points.states, point)).collect();
+        let found = |records: &Vec<Record>| {
+            let forms: Vec<ScaledForm> =
+                records.iter().map(|record| summary(record, "summary")).collect::<Result<_, _>>()?;
+            let estimate = Estimate::of(&forms.iter().map(|form| form.quadratic_form).collect::<Vec<_>>())?;
+            Ok(Some((forms[0].theta_norm, estimate)))
+        };
+        cx.map_groups(probes)?.iter().map(found).collect()
     }
 
     /// The traces of the single parts of θ.
@@ -115,19 +138,21 @@ impl Work for TraceParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
         let points = index::points(cx, "from")?;
         let chosen = self.chosen(&points);
-        // One product each.
-        let layers = if *self.per_layer { self.estimator.layer_units() } else { 0 };
-        cx.expect(chosen.len() as u64 * (self.estimator.units() + layers), "probes");
+        // A product, and a quadratic form each.
+        let further = u64::from(*self.per_layer) + u64::from(*self.scale_invariant);
+        let further = further * self.estimator.further_units();
+        cx.expect(chosen.len() as u64 * (self.estimator.units() + further), "probes");
         self.estimator.warnings(*self.per_layer).into_iter().for_each(|warning| cx.warn(warning));
         let mut table = tables::table(&COLUMNS);
         let mut single = tables::table(&[("epoch", ""), ("iteration", ""), ("probe", ""), ("quadratic_form", "nats")]);
-        for (point, found) in chosen.iter().zip(self.estimator.find(cx, &points, &chosen)?) {
+        let found = self.estimator.find(cx, &points, &chosen)?;
+        for ((point, found), scaled) in chosen.iter().zip(found).zip(self.scaled(cx, &points)?) {
             let epoch = points.states.epoch_of(point.iteration);
             for (index, &form) in found.forms.iter().enumerate() {
                 let index = tables::count(index as u64);
                 single.rows.push(vec![Cell::Number(epoch), tables::count(point.iteration), index, Cell::Number(form)]);
             }
-            row(&mut table, epoch, point, (&found, layers));
+            row(&mut table, epoch, point, (&found, further, scaled));
         }
         let mut outputs = Outputs::from([
             ("table".to_owned(), tables::keep(cx, &table)?),
@@ -149,7 +174,7 @@ impl Work for TraceParams {
     }
 }
 
-const COLUMNS: [(&str, &str); 10] = [
+const COLUMNS: [(&str, &str); 13] = [
     ("epoch", ""),
     ("iteration", ""),
     ("trace", "nats"),
@@ -157,6 +182,9 @@ const COLUMNS: [(&str, &str); 10] = [
     ("stderr", "nats"),
     ("probes", ""),
     ("products", ""),
+    ("theta_norm", ""),
+    ("scale_invariant_trace", "nats"),
+    ("scale_invariant_trace_stderr", "nats"),
     ("loss", "nats"),
     ("descent_steps", ""),
     ("reached", ""),
@@ -174,20 +202,21 @@ const LAYER_COLUMNS: [(&str, &str); 9] = [
     ("probes", ""),
 ];
 
-/// One point: what was found of it, and the products that its layers took.
-fn row(table: &mut Table, epoch: f64, point: &Point, (found, layers): (&Found, u64)) {
+/// One point: what was found of it, the products that it took beyond, and its scale-invariant trace.
+fn row(table: &mut Table, epoch: f64, point: &Point, (found, further, scaled): (&Found, u64, Option<(f64, Estimate)>)) {
     let minimum = point.minimum.as_ref();
-    let reached = |minimum: &index::Minimum| Cell::Text(if minimum.reached { "yes" } else { "no" }.to_owned());
-    table.rows.push(vec![
+    let mut row = vec![
         Cell::Number(epoch),
         tables::count(point.iteration),
         Cell::Number(found.estimate.mean),
         Cell::Number(found.estimate.sd),
         Cell::Number(found.estimate.stderr),
         tables::count(found.estimate.count as u64),
-        tables::count(found.products + layers),
-        tables::number(minimum.map(|minimum| minimum.loss)),
-        minimum.map_or(Cell::Empty, |minimum| tables::count(minimum.steps)),
-        minimum.map_or(Cell::Empty, reached),
-    ]);
+        tables::count(found.products + further),
+        tables::number(scaled.map(|(norm, _)| norm)),
+        tables::number(scaled.map(|(_, estimate)| estimate.mean)),
+        tables::number(scaled.map(|(_, estimate)| estimate.stderr)),
+    ];
+    row.extend(tables::ending(minimum, minimum.map(|minimum| minimum.loss)));
+    table.rows.push(row);
 }

@@ -17,11 +17,14 @@ fn the_schema_and_the_reference_of_kinds_are_up_to_date() {
     assert_eq!(project.call(&["schema", "--markdown"]).succeeds().out, file("docs/kinds.md"), "{renew}");
 }
 
-/// `check` looks whether named files are there, and no further: a project in which those of CIFAR-10 and MNIST are.
+/// `check` looks whether named files are there, and no further: a project in which those of CIFAR and MNIST are.
 fn with_names_of_data() -> Project {
     let project = Project::new();
     for batch in ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"] {
         project.file(&format!("data/cifar-10-batches-bin/{batch}.bin"), "");
+    }
+    for part in ["train", "test"] {
+        project.file(&format!("data/cifar-100-binary/{part}.bin"), "");
     }
     for name in ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"] {
         project.file(&format!("data/mnist/{name}-ubyte"), "");

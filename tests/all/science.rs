@@ -3,7 +3,7 @@
 //!
 //! Reading order: `lab` (a study in a folder of its own), `increments` (what an edit runs again), `forecasts` (what a plan
 //! foretells of it), `horizons` (going on equals never having
-//! stopped), `training`, `arms` (matrix and control), `absent` (blobs that are gone), `curvature` (estimators and spectra), `figures`, `claims`, `failures`, `oracles`,
+//! stopped), `training`, `arms` (matrix and control), `absent` (blobs that are gone), `curvature` (estimators and spectra), `noise` (alignment, dynamics, drift), `figures`, `claims`, `failures`, `oracles`,
 //! `curves` (twenty epochs beside PyTorch's), `exchange` (weights from PyTorch and back), `golden`.
 
 #![expect(clippy::float_cmp, reason = "these tests are about equal bits, not about near numbers")]
@@ -21,6 +21,7 @@ mod golden;
 mod horizons;
 mod increments;
 pub mod lab;
+mod noise;
 mod oracles;
 mod toys;
 mod training;

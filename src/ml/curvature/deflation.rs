@@ -4,11 +4,12 @@
 
 use candle_core::Tensor;
 
-use super::lanczos::{Closed, Krylov, Which, choose};
+use super::lanczos::{Closed, Krylov, Ritz, Which, choose};
 use super::operator::{SymmetricOperator, within};
 use super::trace::Probes;
 use super::vectors::{orthogonalise, vector};
 use crate::ml::Result;
+use crate::ml::ops::{elementwise, reduce};
 use crate::ml::rng::Stream;
 
 /// Steps of Lanczos beyond twice the rank that is asked for: at twice the rank the last vectors are still rough.
@@ -26,13 +27,52 @@ impl Subspace {
     /// # Errors
     /// [`Error::Setting`](crate::ml::Error::Setting) for no vector or more than rows; those of the products.
     pub fn find(operator: &dyn SymmetricOperator, stream: &Stream, rank: usize) -> Result<Self> {
+        Self::ritz(operator, stream, (rank, 2 * rank + EXTRA), Which::Magnitude)
+    }
+
+    /// The `rank` Ritz vectors of the largest values after so many steps of Lanczos, from the same start.
+    ///
+    /// # Errors
+    /// Those of [`find`](Self::find); [`Error::Setting`](crate::ml::Error::Setting) for fewer steps than vectors.
+    pub fn top(operator: &dyn SymmetricOperator, stream: &Stream, rank: usize, steps: usize) -> Result<Self> {
+        within("steps of Lanczos", steps, (rank, usize::MAX))?;
+        Self::ritz(operator, stream, (rank, steps), Which::Largest)
+    }
+
+    /// The Ritz vectors of all values above `threshold` after so many steps of Lanczos, from the same start; all there are with as many steps as
+    /// rows.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::ml::Error::Setting) for no step; those of the products.
+    pub fn above(operator: &dyn SymmetricOperator, stream: &Stream, threshold: f64, steps: usize) -> Result<Self> {
+        Self::chosen(operator, stream, steps, |ritz| {
+            let above = |index: &usize| ritz[*index].value > threshold;
+            choose(ritz, Which::Largest, ritz.len()).into_iter().filter(above).collect()
+        })
+    }
+
+    fn ritz(
+        operator: &dyn SymmetricOperator,
+        stream: &Stream,
+        (rank, steps): (usize, usize),
+        which: Which,
+    ) -> Result<Self> {
         let n = operator.len();
         within("vectors of a subspace", rank, (1, n))?;
-        let start = vector(stream.at(0, 0).signs(n).into_iter().map(f64::from), operator.placement())?;
-        let krylov = Krylov::build(operator, &start, 2 * rank + EXTRA, Closed::Restart(stream))?;
+        Self::chosen(operator, stream, steps, |ritz| choose(ritz, which, rank))
+    }
+
+    fn chosen(
+        operator: &dyn SymmetricOperator,
+        stream: &Stream,
+        steps: usize,
+        choose: impl FnOnce(&[Ritz]) -> Vec<usize>,
+    ) -> Result<Self> {
+        let signs = stream.at(0, 0).signs(operator.len());
+        let start = vector(signs.into_iter().map(f64::from), operator.placement())?;
+        let krylov = Krylov::build(operator, &start, steps, Closed::Restart(stream))?;
         let pairs = krylov.pairs()?;
-        let chosen = choose(&pairs.ritz, Which::Magnitude, rank);
-        let basis = chosen.into_iter().map(|index| pairs.vector(index)).collect::<Result<_>>()?;
+        let basis = choose(&pairs.ritz).into_iter().map(|index| pairs.vector(index)).collect::<Result<_>>()?;
         Ok(Self { basis })
     }
 
@@ -60,6 +100,31 @@ impl Subspace {
         self.basis.len()
     }
 
+    /// v + Σ cᵢqᵢ.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::ml::Error::Shape) for a v of another length or dtype.
+    pub fn displaced(&self, v: &Tensor, coefficients: &[f64]) -> Result<Tensor> {
+        let add = |sum: Tensor, (q, c): (&Tensor, &f64)| elementwise::add_scaled(&sum, q, *c);
+        self.basis.iter().zip(coefficients).try_fold(v.clone(), add)
+    }
+
+    /// (I − QQᵀ)v.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::ml::Error::Shape) for a v of another length or dtype; a v that is not finite.
+    pub fn beside(&self, v: &Tensor) -> Result<Tensor> {
+        Ok(orthogonalise(&self.basis, v)?.beside)
+    }
+
+    /// qᵢ·v of each vector.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::ml::Error::Shape) for a v of another length or dtype.
+    pub fn coefficients(&self, v: &Tensor) -> Result<Vec<f64>> {
+        self.basis.iter().map(|q| reduce::dot(q, v)).collect()
+    }
+
     /// qᵢᵀAqᵢ of each vector: their sum is the part of the trace that has no error.
     ///
     /// # Errors
@@ -73,7 +138,7 @@ impl Subspace {
     /// # Errors
     /// Those of [`SymmetricOperator::quadratic_forms`].
     pub fn rest(&self, operator: &dyn SymmetricOperator, probes: &Probes, indices: &[u32]) -> Result<Vec<f64>> {
-        probes.mapped_forms(operator, indices, |probe| Ok(orthogonalise(&self.basis, probe)?.beside))
+        probes.mapped_forms(operator, indices, |probe| self.beside(probe))
     }
 }
 

@@ -52,24 +52,6 @@ impl Symmetric {
         (0..self.n).map(|i| self.at(i, i)).sum()
     }
 
-    /// tr AB/√(tr A² tr B²), the cosine of the angle between two matrices.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for matrices of different sizes; [`Error::NotFinite`], also where one of them is 0.
-    pub fn cosine(&self, other: &Self) -> Result<f64> {
-        if self.n != other.n {
-            let expected = "matrices of one size".to_owned();
-            return Err(Error::Shape { operation: "cosine", expected, found: format!("{} and {}", self.n, other.n) });
-        }
-        let product = |a: &Self, b: &Self| a.values.iter().zip(&b.values).map(|(a, b)| a * b).sum::<f64>();
-        let cosine = product(self, other) / (product(self, self) * product(other, other)).sqrt();
-        if cosine.is_finite() {
-            Ok(cosine)
-        } else {
-            Err(Error::NotFinite { what: "the cosine of two matrices".to_owned() })
-        }
-    }
-
     /// All eigenvalues in ascending order, in f64: the matrix is made tridiagonal by blocks on all cores, and faer takes it
     /// from there on one. The bytes do not depend on the number of threads.
     ///

@@ -4,9 +4,10 @@
 
 use super::operator::SymmetricOperator;
 use super::trace::Probes;
+use super::vectors::vector;
 use crate::ml::Result;
 use crate::ml::ops::reduce;
-use crate::ml::params::Layout;
+use crate::ml::params::{Layout, Theta};
 
 /// vₗᵀ(Av)ₗ of each part, in the layout's order, for probe `index`; their sum is vᵀAv.
 ///
@@ -22,8 +23,32 @@ pub fn layer_forms(operator: &dyn SymmetricOperator, layout: &Layout, probes: &P
     layout.parts().iter().map(form).collect()
 }
 
+/// For the probes of these indices, (Dv)ᵀADv with ‖θₗ‖ on the diagonal of D in each part l: their mean is Σ ‖θₗ‖² tr Aₗₗ. It does not change
+/// where a part that batch norm makes free of scale is rescaled, as tr A does.
+///
+/// # Errors
+/// Those of [`SymmetricOperator::quadratic_forms`].
+pub fn scaled_forms(
+    operator: &dyn SymmetricOperator,
+    theta: &Theta,
+    probes: &Probes,
+    indices: &[u32],
+) -> Result<Vec<f64>> {
+    let mut scales = Vec::with_capacity(theta.len());
+    for (index, part) in theta.layout().parts().iter().enumerate() {
+        let values = theta.view(index)?;
+        scales.extend(std::iter::repeat_n(reduce::dot(&values, &values)?.sqrt(), part.len()));
+    }
+    let scales = vector(scales, operator.placement())?;
+    probes.mapped_forms(operator, indices, |probe| Ok((probe * &scales)?))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use candle_core::{DType, Device};
+
     use super::super::testing::{Explicit, assert_honest, network_like};
     use super::super::trace::{Distribution, Estimate};
     use super::*;
@@ -43,6 +68,17 @@ mod tests {
                 |seed| Estimate::of(&(0..20).map(|index| forms(seed, index)[part]).collect::<Vec<_>>()).unwrap();
             assert_honest("block", block, &(0..400).map(repeat).collect::<Vec<_>>());
         }
+        // Scaled by the norms of the parts: Σ ‖θₗ‖² tr Aₗₗ.
+        let [first, second] = [2.0f64, 0.3];
+        let values = (0..60).map(|i| if i < 35 { first / 35f64.sqrt() } else { second / 5.0 });
+        let theta = Theta::from_values(Arc::new(layout.clone()), values, DType::F64, &Device::Cpu).unwrap();
+        let repeat = |seed| {
+            let indices: Vec<u32> = (0..20).collect();
+            Estimate::of(&scaled_forms(&matrix, &theta, &probes(seed), &indices).unwrap()).unwrap()
+        };
+        let expected = [0..35, 35..60].map(|block| block.map(|i| matrix.matrix.at(i, i)).sum::<f64>());
+        let expected = first * first * expected[0] + second * second * expected[1];
+        assert_honest("scaled", expected, &(0..400).map(repeat).collect::<Vec<_>>());
         let other = Layout::new([("a".to_owned(), vec![59])]);
         assert!(layer_forms(&matrix, &other, &probes(0), 0).is_err());
     }

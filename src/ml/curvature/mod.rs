@@ -6,10 +6,12 @@
 //!
 //! Reading order: `operator` (matrices that are known by their products), `vectors` (arithmetic of flat tensors), `dense`
 //! (a whole matrix and its eigenvalues); then the trace: `trace` (probes and estimates), `xtrace`, `deflation`, `layers`;
-//! the spectrum: `lanczos`, `quadrature`; `noise` (covariances of gradients).
+//! the spectrum: `lanczos`, `quadrature`; `noise` (covariances of gradients), `alignment` (how near they are to the Hessian) and `drift` (where they drive its trace).
 
+pub mod alignment;
 pub mod deflation;
 pub mod dense;
+pub mod drift;
 pub mod lanczos;
 pub mod layers;
 pub mod noise;

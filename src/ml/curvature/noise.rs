@@ -8,9 +8,8 @@
 use candle_core::Tensor;
 
 use super::operator::{SymmetricOperator, within};
-use super::vectors::combination;
 use crate::ml::loss::{Labels, LogitMatrix};
-use crate::ml::objective::{BatchTargets, Interrupt, Objective, Placement};
+use crate::ml::objective::{BatchTargets, Interrupt, Objective, Placement, poll};
 use crate::ml::ops::{elementwise, reduce};
 use crate::ml::params::{Directions, Theta};
 use crate::ml::{Error, Result};
@@ -97,70 +96,60 @@ impl SymmetricOperator for NoiseCovariance<'_> {
     }
 }
 
-/// C as the gradients of minibatches have it: S times the mean of (g − ḡ)(g − ḡ)ᵀ over batches of S samples, with ḡ their
-/// own mean and one batch taken off the count, which makes it unbiased where batches are drawn independently.
-pub struct MinibatchCovariance {
-    /// g − ḡ of each batch.
+/// The noise of minibatches of S samples, by pairs of batches drawn independently: d = (g − g′)√(S/2) of each pair has mean 0 and C for its
+/// covariance, with batch norm or without, and no mean has to be known for it.
+pub struct MinibatchNoise {
     deviations: Vec<Tensor>,
-    factor: f64,
-    placement: Placement,
 }
 
-impl MinibatchCovariance {
-    /// From the gradients of these batches, all of one size, with the targets that `targets` gives each.
+impl MinibatchNoise {
+    /// From the gradients of these pairs of batches, all of one size; `targets` gives those of batch `member` (0 or 1) of pair `index`.
     ///
     /// # Errors
-    /// [`Error::Setting`] for fewer than two batches or sizes that differ; those of [`Objective::batch_gradient`].
+    /// [`Error::Setting`] for fewer than two pairs or sizes that differ; [`Error::Interrupted`]; those of [`Objective::batch_gradient`].
     pub fn new<'t>(
         objective: &Objective,
         theta: &Theta,
-        batches: &[Vec<u32>],
-        targets: impl Fn(usize) -> BatchTargets<'t>,
+        pairs: &[[Vec<u32>; 2]],
+        targets: impl Fn(usize, usize) -> BatchTargets<'t>,
+        stop: &dyn Interrupt,
     ) -> Result<Self> {
-        within("batches for a covariance", batches.len(), (2, usize::MAX))?;
-        let size = batches[0].len();
-        if batches.iter().any(|batch| batch.len() != size) {
+        within("pairs of batches for a covariance", pairs.len(), (2, usize::MAX))?;
+        let size = pairs[0][0].len();
+        if pairs.iter().flatten().any(|batch| batch.len() != size) {
             return Err(Error::Setting("a covariance takes batches of one size".to_owned()));
         }
-        let gradient =
-            |(index, batch): (usize, &Vec<u32>)| Ok(objective.batch_gradient(theta, batch, targets(index))?.1);
-        let gradients = batches.iter().enumerate().map(gradient).collect::<Result<Vec<_>>>()?;
-        let mean = combination(&vec![1.0 / gradients.len() as f64; gradients.len()], &gradients)?;
-        let deviation = |gradient| elementwise::add_scaled(gradient, &mean, -1.0);
-        let deviations = gradients.iter().map(deviation).collect::<Result<_>>()?;
-        let factor = size as f64 / (batches.len() - 1) as f64;
-        Ok(Self { deviations, factor, placement: objective.placement().clone() })
+        let deviation = |(index, pair): (usize, &[Vec<u32>; 2])| {
+            poll(stop)?;
+            let gradient = |member: usize| {
+                Ok::<_, Error>(objective.batch_gradient(theta, &pair[member], targets(index, member))?.1)
+            };
+            let apart = elementwise::add_scaled(&gradient(0)?, &gradient(1)?, -1.0)?;
+            elementwise::scale(&apart, (0.5 * size as f64).sqrt())
+        };
+        Ok(Self { deviations: pairs.iter().enumerate().map(deviation).collect::<Result<_>>()? })
     }
 
-    /// tr HC = S·Σ (g − ḡ)ᵀH(g − ḡ)/(batches − 1) for another matrix H: forward only.
+    /// dᵀAd of each pair, whose mean is tr AC for another matrix A: forward only.
     ///
     /// # Errors
     /// Those of [`SymmetricOperator::quadratic_forms`].
-    pub fn trace_of_product(&self, operator: &dyn SymmetricOperator) -> Result<f64> {
-        Ok(self.factor * operator.quadratic_forms((&self.deviations).into())?.iter().sum::<f64>())
-    }
-}
-
-impl SymmetricOperator for MinibatchCovariance {
-    fn len(&self) -> usize {
-        self.deviations[0].elem_count()
+    pub fn forms(&self, operator: &dyn SymmetricOperator) -> Result<Vec<f64>> {
+        operator.quadratic_forms((&self.deviations).into())
     }
 
-    fn placement(&self) -> &Placement {
-        &self.placement
-    }
-
-    fn apply(&self, v: &Tensor) -> Result<Tensor> {
-        let along = |d| Ok(self.factor * reduce::dot(d, v)?);
-        combination(&self.deviations.iter().map(along).collect::<Result<Vec<_>>>()?, &self.deviations)
-    }
-
-    fn quadratic_forms(&self, directions: Directions<'_>) -> Result<Vec<f64>> {
-        let form = |v| {
-            let squares = self.deviations.iter().map(|d| Ok(reduce::dot(d, v)?.powi(2)));
-            Ok(self.factor * squares.sum::<Result<f64>>()?)
-        };
-        directions.vectors(self.placement.dtype, &self.placement.device)?.iter().map(form).collect()
+    /// (d·d′)² of each two pairs, row by row below the diagonal: (1, 0), (2, 0), (2, 1), … Their mean is tr C².
+    ///
+    /// # Errors
+    /// candle's, passed on.
+    pub fn squares(&self) -> Result<Vec<f64>> {
+        let mut squares = Vec::new();
+        for (row, d) in self.deviations.iter().enumerate() {
+            for other in &self.deviations[..row] {
+                squares.push(reduce::dot(d, other)?.powi(2));
+            }
+        }
+        Ok(squares)
     }
 }
 
@@ -170,6 +159,7 @@ mod tests {
 
     use super::super::dense::{Symmetric, dense};
     use super::super::operator::At;
+    use super::super::trace::Estimate;
     use super::*;
     use crate::ml::data::Dataset;
     use crate::ml::loss::Loss;
@@ -251,19 +241,38 @@ mod tests {
     }
 
     #[test]
-    fn minibatches_of_one_give_the_covariance_of_samples() {
+    fn pairs_of_batches_have_the_covariance_of_samples() {
         let (objective, theta) = mlp();
-        let batches: Vec<Vec<u32>> = (0..SAMPLES).map(|index| vec![index]).collect();
-        let minibatch = MinibatchCovariance::new(&objective, &theta, &batches, |_| BatchTargets::Soft).unwrap();
         let centred = NoiseCovariance::new(&objective, &theta, (Labels::Soft, true), &NoInterrupt).unwrap();
         let centred = dense(&centred).unwrap();
-        let count = f64::from(SAMPLES);
-        let unbiased = Symmetric::from_fn(theta.len(), |i, j| count / (count - 1.0) * centred.at(i, j));
-        assert_near(&dense(&minibatch).unwrap(), &unbiased);
         let hessian = At::hessian(&objective, &theta, &NoInterrupt);
-        let h = dense(&hessian).unwrap();
-        let expected: f64 = h.values().iter().zip(unbiased.values()).map(|(h, c)| h * c).sum();
-        assert!((minibatch.trace_of_product(&hessian).unwrap() - expected).abs() < 1e-11 * expected.abs());
+        let whole = dense(&hessian).unwrap();
+        // All pairs of single samples, once each: their mean is the covariance with n − 1, whatever A is.
+        let all = (0..SAMPLES).flat_map(|i| (0..i).map(move |j| [vec![i], vec![j]])).collect::<Vec<_>>();
+        let of_pairs = |pairs: &[_]| {
+            MinibatchNoise::new(&objective, &theta, pairs, |_, _| BatchTargets::Soft, &NoInterrupt).unwrap()
+        };
+        let forms = of_pairs(&all).forms(&hessian).unwrap();
+        let unbiased = f64::from(SAMPLES) / (f64::from(SAMPLES) - 1.0);
+        let product = |a: &Symmetric, b: &Symmetric| a.values().iter().zip(b.values()).map(|(a, b)| a * b).sum::<f64>();
+        let expected = unbiased * product(&whole, &centred);
+        assert!((forms.iter().sum::<f64>() / forms.len() as f64 - expected).abs() < 1e-11 * expected.abs());
+        // Batches of three, drawn with replacement: unbiased for tr C² and tr HC, by many repeats.
+        let mut draws = Stream::new(4, "batches").at(0, 0);
+        let mut batch = || (0..3).map(|_| draws.below(u64::from(SAMPLES)) as u32).collect::<Vec<u32>>();
+        let (mut squares, mut products) = (Vec::new(), Vec::new());
+        for _ in 0..300 {
+            let pairs: Vec<[Vec<u32>; 2]> = (0..6).map(|_| [batch(), batch()]).collect();
+            let noise = of_pairs(&pairs);
+            let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
+            squares.push(mean(noise.squares().unwrap()));
+            products.push(mean(noise.forms(&hessian).unwrap()));
+        }
+        for (values, expected) in [(squares, product(&centred, &centred)), (products, product(&whole, &centred))] {
+            let estimate = Estimate::of(&values).unwrap();
+            assert!((estimate.mean - expected).abs() < 4.0 * estimate.stderr, "{estimate:?} {expected}");
+            assert!(estimate.stderr < 0.1 * expected.abs(), "{estimate:?} {expected}");
+        }
     }
 
     #[test]
@@ -272,14 +281,21 @@ mod tests {
         let refused = NoiseCovariance::new(&objective, &theta, (Labels::Soft, true), &NoInterrupt);
         assert!(refused.err().unwrap().to_string().contains("take the gradients of minibatches"));
         assert!(sample_gradients(&objective, &theta, &[0], &NoInterrupt).is_err());
-        let batches = [vec![0, 1, 2], vec![3, 4, 5], vec![6, 7, 8]];
-        let covariance = MinibatchCovariance::new(&objective, &theta, &batches, |_| BatchTargets::Soft).unwrap();
-        let v = objective.gradient(&theta, &NoInterrupt).unwrap().1;
-        let form = covariance.quadratic_forms(std::slice::from_ref(&v).into()).unwrap()[0];
-        let product = reduce::dot(&v, &covariance.apply(&v).unwrap()).unwrap();
-        assert!(form > 0.0 && (form - product).abs() < 1e-10 * form);
-        let unequal = [vec![0, 1], vec![3, 4, 5]];
-        assert!(MinibatchCovariance::new(&objective, &theta, &unequal, |_| BatchTargets::Soft).is_err());
-        assert!(MinibatchCovariance::new(&objective, &theta, &batches[..1], |_| BatchTargets::Soft).is_err());
+        let noise = |pairs: &[[Vec<u32>; 2]]| {
+            MinibatchNoise::new(&objective, &theta, pairs, |_, _| BatchTargets::Soft, &NoInterrupt)
+        };
+        let pairs = [[vec![0, 1, 2], vec![3, 4, 5]], [vec![6, 7, 8], vec![9, 10, 11]]];
+        let deviations = noise(&pairs).unwrap();
+        let gradient = |batch: &[u32]| objective.batch_gradient(&theta, batch, BatchTargets::Soft).unwrap().1;
+        let apart = |pair: &[Vec<u32>; 2]| {
+            let [a, b] = [gradient(&pair[0]), gradient(&pair[1])].map(|g| flat_to_vec(&g).unwrap());
+            a.iter().zip(&b).map(|(a, b)| (a - b) * 1.5f64.sqrt()).collect::<Vec<f64>>()
+        };
+        let (d, other) = (apart(&pairs[0]), apart(&pairs[1]));
+        let square = d.iter().zip(&other).map(|(a, b)| a * b).sum::<f64>().powi(2);
+        let squares = deviations.squares().unwrap();
+        assert!(squares.len() == 1 && (squares[0] - square).abs() < 1e-10 * square);
+        assert!(noise(&[[vec![0, 1], vec![3, 4, 5]], [vec![0], vec![1]]]).is_err());
+        assert!(noise(&pairs[..1]).is_err());
     }
 }

@@ -3,7 +3,7 @@
 //! knows no cache; whoever keeps a state keeps it whole.
 //!
 //! Reading order: `descent` (from a state to its minimum), `line` (between two minima), `bisect` (which pairs, which
-//! midpoints), `training` (the trajectory itself).
+//! midpoints), `training` (the trajectory itself), `dynamics` (whether it is stationary).
 
 use candle_core::Tensor;
 
@@ -13,6 +13,7 @@ use super::params::Theta;
 
 pub mod bisect;
 pub mod descent;
+pub mod dynamics;
 pub mod line;
 pub mod training;
 

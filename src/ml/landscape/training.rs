@@ -3,6 +3,8 @@
 
 use candle_core::Tensor;
 
+use crate::ml::curvature::deflation::Subspace;
+use crate::ml::curvature::operator::At;
 use crate::ml::data::{Batches, Sampling, iterations_per_epoch};
 use crate::ml::objective::{BatchTargets, Interrupt, Objective};
 use crate::ml::optim::{Position, Schedule, Sgd};
@@ -33,6 +35,19 @@ pub enum Labels {
     Sampled,
 }
 
+/// Noise that is added to every gradient: σQz, z of independent standard normal numbers and Q an orthonormal basis of the eigenspace of the
+/// Hessian's largest eigenvalues, found anew at the start of each epoch by Lanczos.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Isotropic {
+    /// σ, the standard deviation along each direction of the space.
+    pub scale: f64,
+    /// The dimension of the space.
+    pub rank: usize,
+}
+
+/// Steps of Lanczos beyond twice the rank: the eigenspace is to be that of the largest eigenvalues, not of its outliers alone.
+const EXTRA: usize = 20;
+
 /// How to train. The base learning rate is times what `schedule` says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Training {
@@ -48,9 +63,9 @@ pub struct Training {
     pub sampling: Sampling,
     /// What they are held against.
     pub labels: Labels,
-    /// Number of classes, among which labels are drawn.
-    pub classes: usize,
-    /// Seed of the streams `"shuffle"` (batches) and `"labels"`.
+    /// What is added to the gradients, if anything.
+    pub isotropic: Option<Isotropic>,
+    /// Seed of the streams `"shuffle"` (batches), `"labels"` and `"isotropic"`.
     pub seed: u64,
 }
 
@@ -85,6 +100,17 @@ impl RunningLoss {
     }
 }
 
+/// One step, `(N,)` each.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// θ before it.
+    pub theta: &'a Tensor,
+    /// The gradient of the batch at θ, without weight decay.
+    pub gradient: &'a Tensor,
+    /// The momentum buffer after it, where there is momentum.
+    pub velocity: Option<&'a Tensor>,
+}
+
 impl TrainingState {
     /// The start of training.
     pub fn start(theta: Theta) -> Self {
@@ -109,18 +135,20 @@ impl Training {
     /// Checks that the settings make sense together.
     ///
     /// # Errors
-    /// [`Error::Setting`] for those of the optimizer, a learning rate out of range, an empty batch, no class, or drawn labels with full batches (which
-    /// would be noise where none is wanted).
+    /// [`Error::Setting`] for those of the optimizer, a learning rate out of range, an empty batch, a scale of noise out of range, or drawn labels with
+    /// full batches (which would be noise where none is wanted).
     pub fn validate(&self) -> Result<()> {
         self.sgd.validate()?;
         let refuse = |problem: &str| Err(Error::Setting(problem.to_owned()));
         match (self.batch, self.labels) {
             (Batch::Of(0), _) => refuse("a batch holds at least one sample"),
             (Batch::Full { .. }, Labels::Sampled) => refuse("`labels` are sampled for batches, not for the full batch"),
+            _ if self.isotropic.is_some_and(|noise| !(noise.scale >= 0.0 && noise.scale.is_finite())) => {
+                refuse("the scale of isotropic noise is expected to be a number that is not negative")
+            }
             _ if !(self.lr >= 0.0 && self.lr.is_finite()) => {
                 refuse(&format!("`lr` is {}, expected a number that is not negative", self.lr))
             }
-            _ if self.classes == 0 => refuse("labels are drawn from at least one class"),
             _ => Ok(()),
         }
     }
@@ -134,7 +162,7 @@ impl Training {
         &self,
         objective: &Objective,
         state: TrainingState,
-        stop: &dyn Interrupt,
+        stop: &(dyn Interrupt + Sync),
     ) -> Result<(TrainingState, RunningLoss)> {
         let last = self.iterations_per_epoch(objective.len());
         let end = self.run_iterations(objective, state, last, stop)?;
@@ -151,7 +179,22 @@ impl Training {
         objective: &Objective,
         state: TrainingState,
         until: usize,
-        stop: &dyn Interrupt,
+        stop: &(dyn Interrupt + Sync),
+    ) -> Result<TrainingState> {
+        self.run_observed(objective, state, until, stop, &mut |_| Ok(()))
+    }
+
+    /// As [`run_iterations`](Self::run_iterations), showing each step to `observe`.
+    ///
+    /// # Errors
+    /// Also those of `observe`.
+    pub fn run_observed(
+        &self,
+        objective: &Objective,
+        state: TrainingState,
+        until: usize,
+        stop: &(dyn Interrupt + Sync),
+        observe: &mut dyn FnMut(&Step<'_>) -> Result<()>,
     ) -> Result<TrainingState> {
         self.validate()?;
         let iterations_per_epoch = self.iterations_per_epoch(objective.len());
@@ -161,7 +204,17 @@ impl Training {
         }
         let mut state = state;
         let first = state.iteration;
-        let pass = Pass::new(self, objective, state.epoch);
+        let mut pass = Pass::new(self, objective, state.epoch);
+        if let Some(noise) = self.isotropic {
+            if first > 0 {
+                let problem =
+                    "isotropic noise lies in an eigenspace at the start of an epoch, from which the epoch is to be run";
+                return Err(Error::Setting(problem.to_owned()));
+            }
+            let stream = Stream::new(self.seed, "eigenspace");
+            let hessian = At::hessian(objective, &state.theta, stop);
+            pass.space = Some((noise.scale, Subspace::top(&hessian, &stream, noise.rank, 2 * noise.rank + EXTRA)?));
+        }
         while state.iteration < until {
             if stop.requested() {
                 return Err(Error::Interrupted);
@@ -171,6 +224,7 @@ impl Training {
                 pass.visit(&state.theta, state.iteration, stop).map_err(|error| at_position(error, position))?;
             let lr = self.lr * self.schedule.factor(position);
             let (moved, buffer) = self.sgd.step(lr, state.theta.flat(), &visit.gradient, state.buffer.as_ref())?;
+            observe(&Step { theta: state.theta.flat(), gradient: &visit.gradient, velocity: buffer.as_ref() })?;
             state.theta = Theta::new(state.theta.layout().clone(), moved)?;
             state.buffer = buffer;
             state.iteration += 1;
@@ -193,6 +247,8 @@ struct Pass<'a> {
     labels: Stream,
     epoch: u32,
     batches: Option<Batches>,
+    /// σ of the noise to be added, and where it lies.
+    space: Option<(f64, Subspace)>,
 }
 
 struct Visit {
@@ -210,10 +266,18 @@ impl<'a> Pass<'a> {
                 Some(Batches::new(&stream("shuffle"), epoch, objective.len(), batch, training.sampling))
             }
         };
-        Self { training, objective, labels: stream("labels"), epoch, batches }
+        Self { training, objective, labels: stream("labels"), epoch, batches, space: None }
     }
 
     fn visit(&self, theta: &Theta, iteration: usize, stop: &dyn Interrupt) -> Result<Visit> {
+        let visit = self.visit_batch(theta, iteration, stop)?;
+        let Some((scale, space)) = &self.space else { return Ok(visit) };
+        let mut draws = Stream::new(self.training.seed, "isotropic").at(self.epoch, iteration as u32);
+        let noise: Vec<f64> = (0..space.rank()).map(|_| scale * draws.normal()).collect();
+        Ok(Visit { gradient: space.displaced(&visit.gradient, &noise)?, ..visit })
+    }
+
+    fn visit_batch(&self, theta: &Theta, iteration: usize, stop: &dyn Interrupt) -> Result<Visit> {
         let Some(batches) = &self.batches else {
             let (loss, gradient) = self.objective.gradient(theta, stop)?;
             return Ok(Visit { loss, gradient, samples: self.objective.len() });
@@ -223,20 +287,12 @@ impl<'a> Pass<'a> {
         let targets = match self.training.labels {
             Labels::Soft => BatchTargets::Soft,
             Labels::Sampled => {
-                drawn = self.draw_labels(&indices, iteration);
+                drawn = self.objective.draw_labels(&indices, &mut self.labels.at(self.epoch, iteration as u32));
                 BatchTargets::Drawn(&drawn)
             }
         };
         let (loss, gradient) = self.objective.batch_gradient(theta, &indices, targets)?;
         Ok(Visit { loss, gradient, samples: indices.len() })
-    }
-
-    fn draw_labels(&self, indices: &[u32], iteration: usize) -> Vec<u32> {
-        let labels = self.objective.labels();
-        let smoothing = self.objective.loss().targets(&[]).smoothing;
-        let mut draws = self.labels.at(self.epoch, iteration as u32);
-        let draw = |&index: &u32| draws.smoothed_label(labels[index as usize], self.training.classes, smoothing);
-        indices.iter().map(draw).collect()
     }
 }
 

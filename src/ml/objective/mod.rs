@@ -25,6 +25,7 @@ use super::models::{Model, Norm};
 use super::ops::norm::Moments;
 use super::ops::softmax;
 use super::params::{Directions, Theta};
+use super::rng::Draws;
 use super::tape::Var;
 use super::{Error, Result};
 use passes::flat;
@@ -153,6 +154,16 @@ impl Objective {
     /// The training labels, in the data set's order.
     pub fn labels(&self) -> &[u32] {
         &self.samples.labels
+    }
+
+    /// For each of `indices` one class, drawn from the sample's smoothed target.
+    ///
+    /// # Panics
+    /// If an index is beyond the training set.
+    pub fn draw_labels(&self, indices: &[u32], draws: &mut Draws) -> Vec<u32> {
+        let smoothing = self.loss.targets(&[]).smoothing;
+        let draw = |&index: &u32| draws.smoothed_label(self.samples.labels[index as usize], self.classes, smoothing);
+        indices.iter().map(draw).collect()
     }
 
     /// L(θ).

@@ -2,11 +2,55 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::super::phrase::{probability, signed};
 use super::{Given, Judged, Verdict, column, table, texts};
 use crate::execute::{ActionContext, Failure};
 use crate::ml::statistics::{Alternative, mean, one_sample, spearman, stderr, student_t_cdf};
 use crate::plot::Table;
+
+/// Which trace, from where on, and the level of the test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Fall {
+    #[serde(default, skip_serializing_if = "Traced::is_plain")]
+    pub(super) trace: Traced,
+    pub(super) after_epoch: f64,
+    pub(super) alpha: f64,
+}
+
+/// A trace by its column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Traced {
+    /// tr H.
+    #[default]
+    Trace,
+    /// Σ ‖θₗ‖² tr Hₗ.
+    ScaleInvariant,
+}
+
+impl Traced {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+    fn is_plain(&self) -> bool {
+        *self == Self::Trace
+    }
+
+    fn column(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::ScaleInvariant => "scale_invariant_trace",
+        }
+    }
+
+    /// What sentences call it.
+    fn letter(self) -> &'static str {
+        match self {
+            Self::Trace => "T",
+            Self::ScaleInvariant => "Σ ‖θₗ‖² Tₗ",
+        }
+    }
+}
 
 /// One path: its trace at the end of the early phase and at the end, and how probes err on the difference.
 pub(super) struct Arm {
@@ -25,12 +69,13 @@ pub(super) struct Arm {
     capped: (u64, u64),
 }
 
-impl Arm {
+impl Fall {
     /// The path of `given` from the end of the early phase to the last point of `end`, which may be the same path.
-    pub(super) fn read(cx: &ActionContext<'_>, given: &Given, end: &Given, after: f64) -> Result<Self, Failure> {
+    pub(super) fn read(&self, cx: &ActionContext<'_>, given: &Given, end: &Given) -> Result<Arm, Failure> {
+        let (after, name) = (self.after_epoch, self.trace.column());
         let (points, last_points) = (table(cx, &given.table)?, table(cx, &end.table)?);
-        let (epochs, traces) = (column(&points, "epoch")?, column(&points, "trace")?);
-        let (end_epochs, end_traces) = (column(&last_points, "epoch")?, column(&last_points, "trace")?);
+        let (epochs, traces) = (column(&points, "epoch")?, column(&points, name)?);
+        let (end_epochs, end_traces) = (column(&last_points, "epoch")?, column(&last_points, name)?);
         let (Some(&end_epoch), Some(&end_trace)) = (end_epochs.last(), end_traces.last()) else {
             return Err(Failure::Work("the trace at the end of a path has no point".to_owned()));
         };
@@ -41,12 +86,17 @@ impl Arm {
             return Err(Failure::Work(format!("only one point lies at epoch {after} or later; a fall needs two")));
         }
         let ends = [traces[first], end_trace];
+        if ends.iter().any(|trace| trace.is_nan()) {
+            return Err(Failure::Work(format!(
+                "`{name}` is not known at both ends: ask for it with `scale_invariant`"
+            )));
+        }
         if ends.iter().any(|&trace| trace <= 0.0) {
             let [start, end] = ends;
             return Err(Failure::Work(format!("the trace is {start} and {end}; its logarithm needs both above 0")));
         }
         let by_probe = match (&given.probes, &end.probes) {
-            (Some(start), Some(end)) => {
+            (Some(start), Some(end)) if self.trace == Traced::Trace => {
                 let start = forms_at(&table(cx, start)?, epochs[first])?;
                 let end = forms_at(&table(cx, end)?, end_epoch)?;
                 start.iter().zip(end).map(|(start, end)| end / ends[1] - start / ends[0]).collect()
@@ -54,7 +104,7 @@ impl Arm {
             _ => Vec::new(),
         };
         let late_of = |values: &[f64]| late.iter().map(|&i| values[i]).collect::<Vec<_>>();
-        Ok(Self {
+        Ok(Arm {
             labels: given.labels.clone(),
             fall: libm::log(ends[1] / ends[0]),
             by_probe,
@@ -131,8 +181,14 @@ impl Test {
     }
 }
 
-/// Judges whether log T falls, and by more than in the control arms where there are any.
-pub(super) fn judge(claim: String, arms: &[Arm], controls: &[Arm], alpha: f64) -> Result<Judged, Failure> {
+impl Fall {
+    /// Judges whether log T falls, and by more than in the control arms where there are any.
+    pub(super) fn judge(&self, claim: String, arms: &[Arm], controls: &[Arm]) -> Result<Judged, Failure> {
+        judge(claim, arms, controls, (self.trace.letter(), self.alpha))
+    }
+}
+
+fn judge(claim: String, arms: &[Arm], controls: &[Arm], (letter, alpha): (&str, f64)) -> Result<Judged, Failure> {
     let mut changes = Vec::with_capacity(arms.len());
     let mut numbers = BTreeMap::new();
     for (n, arm) in arms.iter().enumerate() {
@@ -157,14 +213,14 @@ pub(super) fn judge(claim: String, arms: &[Arm], controls: &[Arm], alpha: f64) -
     let name = if controls.is_empty() { "log_trace_change" } else { "log_trace_change_less_control" };
     numbers.extend([(name.to_owned(), change), ("trajectories".to_owned(), arms.len() as f64)]);
     let moves = match (controls.is_empty(), change < 0.0) {
-        (true, true) => format!("log T falls by {:.3}", -change),
-        (true, false) => format!("log T rises by {change:.3}"),
-        (false, true) => format!("log T falls by {:.3} more than in the control arm", -change),
-        (false, false) => format!("log T falls by {change:.3} less than in the control arm"),
+        (true, true) => format!("log {letter} falls by {:.3}", -change),
+        (true, false) => format!("log {letter} rises by {change:.3}"),
+        (false, true) => format!("log {letter} falls by {:.3} more than in the control arm", -change),
+        (false, false) => format!("log {letter} falls by {change:.3} less than in the control arm"),
     };
     let percent = 100.0 * libm::expm1(change);
     let sign = if percent > 0.0 { "+" } else { "" };
-    let mut parts = vec![format!("{moves} (T {sign}{} %)", signed(percent, 1))];
+    let mut parts = vec![format!("{moves} ({letter} {sign}{} %)", signed(percent, 1))];
     let test = Test::of(&changes, arms, controls);
     if let Some(Test { t, df, p, over }) = &test {
         numbers.extend([("t".to_owned(), *t), ("df".to_owned(), *df), ("p".to_owned(), *p)]);
@@ -176,7 +232,7 @@ pub(super) fn judge(claim: String, arms: &[Arm], controls: &[Arm], alpha: f64) -
     }
     let coefficients: Vec<f64> = arms.iter().filter_map(|arm| arm.spearman).collect();
     if !coefficients.is_empty() {
-        parts.push(format!("Spearman's coefficient of T and epoch {}", signed(mean(&coefficients)?, 2)));
+        parts.push(format!("Spearman's coefficient of {letter} and epoch {}", signed(mean(&coefficients)?, 2)));
     }
     let (capped, points) = arms.iter().fold((0, 0), |sum, arm| (sum.0 + arm.capped.0, sum.1 + arm.capped.1));
     if capped > 0 {

@@ -1,8 +1,9 @@
 //! `claim`: what a figure is to show, judged by a statistic: it holds, fails, or is undecided, with the number. A claim that does not
 //! hold is a result like any other; it fails no stage.
 //!
-//! Reading order: this file (the kind and its action), then the statistics: `connected`, `fall` and `within`.
+//! Reading order: this file (the kind and its action), then the statistics: `connected`, `fall`, `change` and `within`.
 
+mod change;
 mod connected;
 mod fall;
 mod within;
@@ -12,7 +13,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use self::fall::Arm;
+use self::change::{Change, Way};
+use self::fall::{Fall, Traced};
 use self::within::Within;
 use super::foresee;
 use super::train::json;
@@ -22,7 +24,7 @@ use crate::manifest::{Forecast, Foresight, Kind, Params, Reader, References};
 use crate::plot::{Cell, Table};
 
 /// Version of the kind and of its action: raised when a claim is judged or worded otherwise.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The kind.
 pub struct Claim;
@@ -44,7 +46,9 @@ enum Statistic {
     /// The share of segments after an epoch that are connected.
     FractionConnected { after_epoch: f64, at_least: f64 },
     /// The fall of log T from the end of the early phase to the end, less the control's where there is one.
-    LogTraceFall { after_epoch: f64, alpha: f64 },
+    LogTraceFall(Fall),
+    /// The change of a number along paths.
+    Change(Change),
     /// Where a number lies.
     Within(Within),
 }
@@ -94,28 +98,44 @@ impl Kind for Claim {
     fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
         let says = reader.text("says", "the claim in words").required().not_empty().identity();
         let from = reader.references("from", "the stages it is judged on", &[]);
-        let control_doc = "`log-trace-fall`: the same without noise; instances are paired by their axes";
-        let control = reader.references_if_any("control", control_doc, &["trace-estimate"]);
+        let control_doc = "`log-trace-fall` and `change`: what it is compared with, such as the same without noise; instances are paired by their axes";
+        let control = reader.references_if_any("control", control_doc, &[]);
         let ends_doc =
             "`log-trace-fall`: stages whose last point stands for the end, such as one projected to the control's loss";
         let ends = reader.references_if_any("ends", ends_doc, &["trace-estimate"]);
-        let names = ["fraction-connected", "log-trace-fall", "within"];
+        let names = ["fraction-connected", "log-trace-fall", "change", "within"];
         let after_doc = "the early phase ends here and is left out";
         let statistic = reader.variant("statistic", "how it is judged", &names, |name, reader| {
             if name == "within" {
                 return Statistic::Within(read_within(reader));
             }
             let after_epoch = reader.float("after_epoch", after_doc).default(0.0).at_least(0).value();
+            let alpha = |reader: &mut Reader<'_>| {
+                let level = reader.float("alpha", "level of the one-sided t-test").default(0.01);
+                level.above(0).below(0.5).value()
+            };
             match name {
-                "log-trace-fall" => Statistic::LogTraceFall {
-                    after_epoch,
-                    alpha: reader
-                        .float("alpha", "level of the one-sided t-test")
-                        .default(0.01)
-                        .above(0)
-                        .below(0.5)
+                "log-trace-fall" => Statistic::LogTraceFall(Fall {
+                    trace: reader
+                        .choice(
+                            "trace",
+                            "of which trace",
+                            &[("trace", Traced::Trace), ("scale-invariant", Traced::ScaleInvariant)],
+                        )
+                        .default(Traced::Trace)
                         .value(),
-                },
+                    after_epoch,
+                    alpha: alpha(reader),
+                }),
+                "change" => Statistic::Change(Change {
+                    column: reader.text("column", "the column that holds the number").required().not_empty().value(),
+                    way: reader
+                        .choice("way", "which way it is to go", &[("falls", Way::Falls), ("rises", Way::Rises)])
+                        .required()
+                        .value(),
+                    after_epoch,
+                    alpha: alpha(reader),
+                }),
                 _ => Statistic::FractionConnected {
                     after_epoch,
                     at_least: reader
@@ -141,6 +161,10 @@ impl Kind for Claim {
 
 fn read_within(reader: &mut Reader<'_>) -> Within {
     let error_doc = "the column with its standard error: two of them on either side must lie there too, and the claim fails where all of that lies elsewhere";
+    let interval_doc = "in place of `error`, the columns with the ends of an interval";
+    let only_doc = "a column and what it holds: only rows that have that there";
+    let pair = |pair: &Vec<String>| if pair.len() == 2 { Ok(()) } else { Err("expected two texts".to_owned()) };
+    let pair_of = |texts: Option<Vec<String>>| texts.and_then(|pair| <[String; 2]>::try_from(pair).ok());
     let within = Within {
         column: reader
             .text("column", "the column that holds the number, in each row of the tables")
@@ -148,9 +172,15 @@ fn read_within(reader: &mut Reader<'_>) -> Within {
             .not_empty()
             .value(),
         error: reader.text("error", error_doc).optional().value(),
+        interval: pair_of(reader.texts("interval", interval_doc).check(pair).optional().value()),
+        after_epoch: reader.float("after_epoch", "only rows from this epoch on").at_least(0).optional().value(),
+        only: pair_of(reader.texts("only", only_doc).check(pair).optional().value()),
         low: reader.float("low", "what it is at least").optional().value(),
         high: reader.float("high", "what it is at most").optional().value(),
     };
+    if within.error.is_some() && within.interval.is_some() {
+        reader.problem("interval", "`interval` goes in place of `error`: give one of them");
+    }
     if within.low.is_none() && within.high.is_none() {
         reader.problem("column", "give `low`, `high`, or both");
     }
@@ -246,6 +276,10 @@ impl ActionKind for Judge {
                 let tables = given.iter().map(|given| table(cx, &given.table)).collect::<Result<Vec<_>, _>>()?;
                 within.judge(claim, &tables)?
             }
+            Statistic::Change(change) => {
+                let of = |part: Part| given.iter().filter(|given| given.part == part).collect::<Vec<_>>();
+                change.judge(cx, claim, (&of(Part::From), &of(Part::Control)))?
+            }
             Statistic::FractionConnected { after_epoch, at_least } => {
                 let mut tally = connected::Tally::default();
                 for given in &given {
@@ -256,7 +290,7 @@ impl ActionKind for Judge {
                 }
                 tally.judge(claim, after_epoch, at_least)?
             }
-            Statistic::LogTraceFall { after_epoch, alpha } => {
+            Statistic::LogTraceFall(fall) => {
                 let of = |part: Part| given.iter().filter(move |given| given.part == part);
                 let mut arms = Vec::new();
                 for start in of(Part::From) {
@@ -264,11 +298,11 @@ impl ActionKind for Judge {
                     if end.is_none() && of(Part::Ends).next().is_some() {
                         return Err(fall::no_partner("end", &start.labels));
                     }
-                    arms.push(Arm::read(cx, start, end.unwrap_or(start), after_epoch)?);
+                    arms.push(fall.read(cx, start, end.unwrap_or(start))?);
                 }
-                let controls = of(Part::Control).map(|control| Arm::read(cx, control, control, after_epoch));
+                let controls = of(Part::Control).map(|control| fall.read(cx, control, control));
                 let controls = controls.collect::<Result<Vec<_>, _>>()?;
-                fall::judge(claim, &arms, &controls, alpha)?
+                fall.judge(claim, &arms, &controls)?
             }
         };
         Ok(BTreeMap::from([("claim".to_owned(), json(&judged))]))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::super::phrase::significant;
-use super::spec::{At, LayerSpec, MarkSpec, PanelSpec};
+use super::spec::{At, LayerSpec, MarkIn, MarkSpec, PanelSpec};
 use crate::execute::Failure;
 use crate::plot::{Cell, Color, Legend, Mark, Marker, Panel, Series, Style, Table};
 use crate::stages::tables;
@@ -23,6 +23,8 @@ pub(super) struct Drawn {
     given: Vec<Given>,
     tables: BTreeMap<String, Table>,
     axis: Option<String>,
+    /// Panels that layers name, beside those of the axis.
+    named: Vec<String>,
     table: Table,
 }
 
@@ -37,9 +39,13 @@ pub(super) struct Place<'a> {
 const COLUMNS: [&str; 9] = ["panel", "axes", "series", "instance", "x_column", "x", "y_column", "y", "error"];
 
 impl Drawn {
-    /// Nothing is drawn yet; `axis` is the matrix axis whose values have a panel each.
-    pub(super) fn new(given: Vec<Given>, tables: BTreeMap<String, Table>, axis: Option<String>) -> Self {
-        Self { given, tables, axis, table: tables::table(&COLUMNS.map(|name| (name, ""))) }
+    /// Nothing is drawn yet; `axis` is the matrix axis whose values have a panel each, and `named` are more panels.
+    pub(super) fn new(
+        given: Vec<Given>,
+        tables: BTreeMap<String, Table>,
+        (axis, named): (Option<String>, Vec<String>),
+    ) -> Self {
+        Self { given, tables, axis, named, table: tables::table(&COLUMNS.map(|name| (name, ""))) }
     }
 
     /// What has been drawn.
@@ -47,13 +53,19 @@ impl Drawn {
         &self.table
     }
 
-    /// The values of the panel axis in the order in which instances have them; one nameless panel where there is no such axis.
+    /// The values of the panel axis in the order in which instances have them, then the panels that layers name; one nameless panel where
+    /// there is neither.
     pub(super) fn panel_values(&self) -> Vec<Option<String>> {
         let mut values = Vec::new();
         for given in &self.given {
             let value = self.value(given);
             if value.is_some() && !values.contains(&value) {
                 values.push(value);
+            }
+        }
+        for name in &self.named {
+            if !values.contains(&Some(name.clone())) {
+                values.push(Some(name.clone()));
             }
         }
         if values.is_empty() { vec![None] } else { values }
@@ -99,8 +111,10 @@ impl Drawn {
             }
         }
         let mut marks = Vec::new();
-        for mark in &spec.marks {
-            marks.extend(self.marks(mark, place.panel)?);
+        for MarkIn { mark, panel } in &spec.marks {
+            if panel.is_none() || panel.as_deref() == place.panel {
+                marks.extend(self.marks(mark, place.panel)?);
+            }
         }
         let (x, y) = (spec.x.axis(), spec.y.axis());
         Ok(Panel { title: None, x, y, series, marks, inset: None, legend: Legend::Emptiest })
@@ -198,7 +212,7 @@ fn header(table: &Table, name: &str) -> String {
     table.columns.iter().find(|column| column.name == name).map_or_else(String::new, crate::plot::Column::header)
 }
 
-/// The rows of a table that a layer draws. Points need a place: a row that has nothing there has none.
+/// The rows of a table that a layer draws: a row that has nothing in x or y has no place.
 fn rows(table: &Table, layer: &LayerSpec, given: &Given) -> Result<Vec<usize>, Failure> {
     let only = match &layer.only {
         Some((name, text)) => Some((column(table, name, given)?, text)),
@@ -207,8 +221,8 @@ fn rows(table: &Table, layer: &LayerSpec, given: &Given) -> Result<Vec<usize>, F
     let places = [column(table, &layer.x, given)?, column(table, &layer.y, given)?];
     let kept = |&i: &usize| {
         let row = &table.rows[i];
-        let asked = only.is_none_or(|(at, text)| matches!(&row[at], Cell::Text(cell) if cell == text));
-        asked && (layer.style != "points" || places.iter().all(|&at| row[at] != Cell::Empty))
+        let asked = only.is_none_or(|(at, text)| row[at].reads_as(text));
+        asked && places.iter().all(|&at| row[at] != Cell::Empty)
     };
     Ok((0..table.rows.len()).filter(kept).collect())
 }

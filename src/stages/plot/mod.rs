@@ -68,7 +68,7 @@ impl Kind for Plot {
 
     fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
         let widths = [("single", "single".to_owned()), ("double", "double".to_owned())];
-        let panels_doc = "titles of the panels, by value of the axis `panel`; the others have the value as title";
+        let panels_doc = "titles of the panels, by value of the axis `panel`; the others have the value as title. A layer's own `panel` that has a title here is a panel too, in the order of their names";
         let inset_doc = "a second, smaller set of axes in each panel";
         let spec = Spec {
             title: reader.text("title", "above the figure").optional().identity(),
@@ -213,7 +213,10 @@ impl ActionKind for Draw {
         let titles: BTreeMap<String, String> = cx.param("panels", BTreeMap::new())?;
         let (main, inset): (PanelSpec, Option<PanelSpec>) = (cx.required("figure")?, cx.param("inset", None)?);
         let size = cx.param("inset_size", INSET_SIZE.to_vec())?;
-        let mut drawn = Drawn::new(given, tables, axis);
+        let layers = std::iter::once(&main).chain(&inset).flat_map(|spec| &spec.layers);
+        let asked: Vec<&String> = layers.filter_map(|layer| layer.panel.as_ref()).collect();
+        let named = titles.keys().filter(|name| asked.contains(name)).cloned().collect();
+        let mut drawn = Drawn::new(given, tables, (axis, named));
         for spec in std::iter::once(&main).chain(&inset) {
             drawn.check_panels(spec)?;
         }

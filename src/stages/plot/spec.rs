@@ -15,7 +15,7 @@ pub(super) struct PanelSpec {
     pub(super) y: AxisSpec,
     pub(super) layers: Vec<LayerSpec>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) marks: Vec<MarkSpec>,
+    pub(super) marks: Vec<MarkIn>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,6 +68,15 @@ pub(super) struct LayerSpec {
     pub(super) only: Option<(String, String)>,
 }
 
+/// A mark, and the panel that it is for; in all of them where there is none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct MarkIn {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) panel: Option<String>,
+    #[serde(flatten)]
+    pub(super) mark: MarkSpec,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum MarkSpec {
@@ -101,7 +110,7 @@ impl PanelSpec {
     /// The reference fields of its layers and marks, each with the table that is read of what they lead to.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         let layers = self.layers.iter().map(|layer| (layer.field.as_str(), layer.table.as_str()));
-        layers.chain(self.marks.iter().filter_map(MarkSpec::column).map(|(field, _)| (field, "table")))
+        layers.chain(self.marks.iter().filter_map(|mark| mark.mark.column()).map(|(field, _)| (field, "table")))
     }
 }
 
@@ -169,7 +178,7 @@ fn read_layer(reader: &mut Reader<'_>) -> LayerSpec {
             .flag("at_edge", "points beyond the axes are drawn at their ends, and stretch no axis")
             .default(false)
             .value(),
-        panel: reader.text("panel", "draw it in the panel of this value alone").optional().value(),
+        panel: reader.text("panel", "draw it in the panel of this value, or of this name, alone").optional().value(),
         only: reader
             .texts("only", "a column and a text: only rows that have that text there")
             .check(|pair| if pair.len() == 2 { Ok(()) } else { Err("expected a column and a text".to_owned()) })
@@ -179,9 +188,10 @@ fn read_layer(reader: &mut Reader<'_>) -> LayerSpec {
     }
 }
 
-fn read_mark(reader: &mut Reader<'_>) -> MarkSpec {
+fn read_mark(reader: &mut Reader<'_>) -> MarkIn {
     let label = reader.text("label", "its name").default("").value();
-    reader.variant("kind", "what it is", &["horizontal", "vertical", "span"], |name, reader| {
+    let panel = reader.text("panel", "draw it in this panel alone").optional().value();
+    let mark = reader.variant("kind", "what it is", &["horizontal", "vertical", "span"], |name, reader| {
         let label = label.clone();
         match name {
             "horizontal" => MarkSpec::Horizontal { at: read_at(reader, "at which y"), label },
@@ -192,7 +202,8 @@ fn read_mark(reader: &mut Reader<'_>) -> MarkSpec {
                 label,
             },
         }
-    })
+    });
+    MarkIn { panel, mark }
 }
 
 fn read_at(reader: &mut Reader<'_>, doc: &'static str) -> At {

@@ -94,7 +94,7 @@ fn replaying_all_iterations_of_an_epoch_gives_the_stored_state() {
         batch: Batch::Of(50),
         sampling: thalweg::ml::data::Sampling::Reshuffled,
         labels: Labels::Sampled,
-        classes: 10,
+        isotropic: None,
         seed: 0,
     };
     let mut state = TrainingState::start(theta_of(&states["epochs"][0]["theta"]));

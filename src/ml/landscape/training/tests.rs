@@ -3,11 +3,13 @@
 use candle_core::{DType, Device};
 
 use super::*;
+use crate::ml::curvature::dense::dense;
 use crate::ml::data::{Normalise, Options, Source, load};
 use crate::ml::landscape::descent::{Descent, DescentState};
 use crate::ml::loss::Loss;
 use crate::ml::models::{Activation, Architecture};
 use crate::ml::objective::{NoInterrupt, Placement};
+use crate::ml::params::flat_to_vec;
 
 /// A small network over 70 digits of 4×4 in f64, and its start.
 fn objective() -> (Objective, Theta) {
@@ -28,7 +30,7 @@ fn training() -> Training {
         batch: Batch::Of(16),
         sampling: Sampling::Reshuffled,
         labels: Labels::Sampled,
-        classes: 10,
+        isotropic: None,
         seed: 0,
     }
 }
@@ -111,6 +113,44 @@ fn full_batches_are_the_descent() {
 }
 
 #[test]
+fn isotropic_noise_lies_in_the_top_eigenspace_with_its_scale_and_can_be_replayed() {
+    let (objective, start) = objective();
+    let noise = Isotropic { scale: 0.3, rank: 3 };
+    let training = Training {
+        batch: Batch::Full { iterations: 40 },
+        labels: Labels::Soft,
+        lr: 1e-6,
+        isotropic: Some(noise),
+        ..training()
+    };
+    // The eigenspace from the whole matrix, which shares no code with Lanczos.
+    let whole = dense(&At::hessian(&objective, &start, &NoInterrupt)).unwrap();
+    let (_, vectors) = whole.eigen().unwrap();
+    let top: Vec<&Vec<f64>> = vectors.iter().rev().take(3).collect();
+    let mut coefficients = Vec::new();
+    let state = TrainingState::start(start.clone());
+    let end = training.run_observed(&objective, state.clone(), 40, &NoInterrupt, &mut |step| {
+        let at = Theta::new(start.layout().clone(), step.theta.clone())?;
+        let plain = flat_to_vec(&objective.gradient(&at, &NoInterrupt)?.1)?;
+        let noise: Vec<f64> = flat_to_vec(step.gradient)?.iter().zip(&plain).map(|(a, b)| a - b).collect();
+        let along: Vec<f64> = top.iter().map(|q| q.iter().zip(&noise).map(|(q, n)| q * n).sum()).collect();
+        let square = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>();
+        assert!((square(&along) / square(&noise) - 1.0).abs() < 1e-6, "{along:?}");
+        coefficients.extend(along);
+        Ok(())
+    });
+    let end = end.unwrap();
+    let variance = coefficients.iter().map(|c| c * c).sum::<f64>() / 120.0 / 0.09;
+    // χ² with 120 degrees of freedom over 120 has a standard deviation of 0.13.
+    assert!((0.6..1.4).contains(&variance), "{variance}");
+    let again = training.run_iterations(&objective, state.clone(), 40, &NoInterrupt).unwrap();
+    assert_eq!(bits(&again.theta), bits(&end.theta));
+    let part = training.run_iterations(&objective, state, 3, &NoInterrupt).unwrap();
+    let refused = training.run_iterations(&objective, part, 5, &NoInterrupt).unwrap_err().to_string();
+    assert!(refused.contains("at the start of an epoch"), "{refused}");
+}
+
+#[test]
 fn seed_labels_sampling_and_schedule_each_change_the_trajectory() {
     let (objective, start) = objective();
     let end = |training: Training| {
@@ -133,7 +173,7 @@ fn seed_labels_sampling_and_schedule_each_change_the_trajectory() {
 #[test]
 fn what_makes_no_sense_is_refused_and_an_interrupt_ends_it() {
     let (objective, start) = objective();
-    let run = |training: Training, until, stop: &dyn Interrupt| {
+    let run = |training: Training, until, stop: &(dyn Interrupt + Sync)| {
         let state = TrainingState::start(start.clone());
         training.run_iterations(&objective, state, until, stop).map(|state| state.iteration)
     };

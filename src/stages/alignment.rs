@@ -1,0 +1,433 @@
+//! `alignment`: how near the covariance of the gradient's noise is to the Hessian, at points: from random probes, which serves any size, or
+//! from whole matrices. Batch norm ties samples together; there the noise is that of minibatches.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::curved::{CurvedParams, SEED, in_double, probes, too_few, with_matrix};
+use super::estimate::indices;
+use super::evaluate::{self, Evaluate};
+use super::foresee::Foreseen;
+use super::index::{self, Chosen, Point, Points, States};
+use super::train::{json, summary};
+use super::{replay, setting, tables};
+use crate::execute::{Action, ActionContext, ActionKind, Failure, Place, Produced, StageContext, Work};
+use crate::key::{Execution, Horizon, Identity, Outputs, Record, Walk};
+use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
+use crate::ml;
+use crate::ml::curvature::alignment::{Alignment, Moments, PairMoments};
+use crate::ml::curvature::dense::dense;
+use crate::ml::curvature::noise::{MinibatchNoise, NoiseCovariance};
+use crate::ml::curvature::operator::{At, SymmetricOperator};
+use crate::ml::loss::Labels;
+use crate::ml::objective::BatchTargets;
+use crate::ml::ops::reduce;
+use crate::ml::rng::Stream;
+use crate::plot::{Cell, Table};
+
+/// Pairs of minibatches a point, where the manifest does not say.
+const PAIRS: u64 = 32;
+
+const PROBES: &str = "probes";
+const EXACT: &str = "exact";
+const MINIBATCHES: &str = "minibatches";
+
+/// The kind.
+pub struct AlignmentKind;
+
+/// Its parameters.
+#[derive(Clone, Debug)]
+pub struct AlignmentParams {
+    chosen: Chosen,
+    curved: CurvedParams,
+    probes: Horizon<u64>,
+    method: Method,
+    labels: Option<Labels>,
+    device: Execution<String>,
+}
+
+/// What the alignment is found from.
+#[derive(Clone, Debug)]
+enum Method {
+    /// Random probes; gradients of single samples.
+    Probes { centred: Identity<bool> },
+    /// Whole matrices; gradients of single samples.
+    Exact { centred: Identity<bool> },
+    /// Random probes for the matrix, pairs of minibatches for the noise.
+    Minibatches { pairs: Identity<u64>, batch: Option<u64> },
+}
+
+impl Kind for AlignmentKind {
+    fn name(&self) -> &'static str {
+        "alignment"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn about(&self) -> &'static str {
+        "Measures how near the covariance of the gradient's noise is to the Hessian at points."
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
+        reader.reference("from", "the points", &index::POINTS);
+        let chosen = Chosen::read(reader);
+        let probes = "how many probes of signs a point; each takes a product with either matrix";
+        let labels = "of which labels the noise is: the loss's soft targets, or one class drawn from them at each visit; by default those of the training";
+        let named = [("soft", Labels::Soft), ("sampled", Labels::Sampled)];
+        Arc::new(AlignmentParams {
+            chosen,
+            curved: CurvedParams::read(reader, "of the probes and the minibatches"),
+            probes: reader.count("probes", probes).default(50).at_least(2).at_most(u32::MAX).horizon(),
+            method: read_method(reader),
+            labels: reader.choice("labels", labels, &named).optional().value(),
+            device: setting::read_device(reader),
+        })
+    }
+
+    fn uses(&self, _: &str) -> &'static [&'static str] {
+        &["states", "minima"]
+    }
+
+    fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
+        params.of::<AlignmentParams>().foresee(foresight).unwrap_or_default()
+    }
+}
+
+fn read_method(reader: &mut Reader<'_>) -> Method {
+    let names = [PROBES, EXACT, MINIBATCHES];
+    let doc = "random probes with the gradients of single samples; `exact`: whole matrices of at most 10,000 parameters, in f64; `minibatches`: random probes, and the noise from pairs of minibatches, as models with batch norm need it";
+    reader.variant_or("method", doc, (&names, PROBES), |name, reader| {
+        let centred = |reader: &mut Reader<'_>| {
+            let doc =
+                "around the mean gradient, as noise is; otherwise second moments, which at a minimum are the same";
+            reader.flag("centred", doc).default(true).identity()
+        };
+        match name {
+            EXACT => Method::Exact { centred: centred(reader) },
+            MINIBATCHES => Method::Minibatches {
+                pairs: reader.count("pairs", "pairs of minibatches a point").default(PAIRS).at_least(3).identity(),
+                batch: reader
+                    .count("batch", "samples in a minibatch; by default those of the training")
+                    .at_least(1)
+                    .optional()
+                    .value(),
+            },
+            _ => Method::Probes { centred: centred(reader) },
+        }
+    })
+}
+
+impl Params for AlignmentParams {
+    fn walk(&self, walk: &mut dyn Walk) {
+        self.chosen.walk(walk);
+        self.curved.walk(walk);
+        walk.horizon("probes", &self.probes)
+            .identity("labels", &Identity::with_default(self.labels, None))
+            .execution("device", &self.device);
+        walk.identity("method", &Identity::with_default(self.method.name(), PROBES));
+        match &self.method {
+            Method::Probes { centred } | Method::Exact { centred } => walk.identity("centred", centred),
+            Method::Minibatches { pairs, batch } => {
+                walk.identity("pairs", pairs).identity("batch", &Identity::with_default(*batch, None))
+            }
+        };
+    }
+}
+
+impl Method {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Probes { .. } => PROBES,
+            Self::Exact { .. } => EXACT,
+            Self::Minibatches { .. } => MINIBATCHES,
+        }
+    }
+}
+
+/// What is called at a point.
+struct Calls {
+    /// The noise of minibatches, or whole matrices: one action.
+    one: Option<Action>,
+    probes: Vec<Action>,
+}
+
+impl AlignmentParams {
+    fn calls(&self, states: &States, point: &Point) -> Result<Calls, Failure> {
+        let labels = Identity::with_default(self.labels(states)?, Labels::Soft);
+        let drawing = |kind: &dyn ActionKind| self.curved.drawing(&states.setting, kind, &point.theta);
+        let indexed = |action: Action| (0..*self.probes).map(|index| action.clone().position("index", index)).collect();
+        Ok(match &self.method {
+            Method::Probes { centred } => {
+                let probe = drawing(&AlignmentProbe).with("labels", &labels).with("centred", centred);
+                Calls { one: None, probes: indexed(probe) }
+            }
+            Method::Exact { centred } => {
+                let action = self.curved.action(&in_double(&states.setting), &ExactAlignment, &point.theta);
+                Calls { one: Some(action.with("labels", &labels).with("centred", centred)), probes: Vec::new() }
+            }
+            Method::Minibatches { pairs, batch } => {
+                let trained: u64 = states.training.param("batch", replay::BATCH).map_err(Failure::work)?;
+                let batch = Identity::required(batch.unwrap_or(trained));
+                let noise = drawing(&NoisePairs).with("labels", &labels).with("pairs", pairs).with("batch", &batch);
+                Calls { one: Some(noise), probes: indexed(drawing(&SquareProbe)) }
+            }
+        })
+    }
+
+    fn labels(&self, states: &States) -> Result<Labels, Failure> {
+        match self.labels {
+            Some(labels) => Ok(labels),
+            None => states.training.param("labels", Labels::Soft).map_err(Failure::work),
+        }
+    }
+
+    fn foresee(&self, foresight: &Foresight<'_>) -> Option<Forecast> {
+        let points = index::foreseen_points(foresight, "from")?;
+        let mut foreseen = Foreseen::new(foresight, &[&Evaluate]);
+        for point in self.chosen.of(&points) {
+            let Calls { one, probes } = self.calls(&points.states, point).ok()?;
+            one.iter().chain(&probes).for_each(|action| drop(foreseen.call(action)));
+            evaluate::foresee_loss(&points.states, point, &mut foreseen);
+        }
+        Some(foreseen.forecast())
+    }
+
+    fn found(&self, cx: &StageContext<'_>, one: Option<&Record>, probes: &[Record]) -> Result<Alignment, Failure> {
+        let squares = || probes.iter().map(|record| Ok(summary::<Square>(record, "summary")?.square));
+        Ok(match (&self.method, one) {
+            (Method::Minibatches { .. }, Some(noise)) => {
+                let pairs: PairMoments = tables::json(cx, noise, "pairs")?;
+                Alignment::of_pairs(&squares().collect::<Result<Vec<_>, Failure>>()?, &pairs)?
+            }
+            (_, Some(whole)) => Alignment::exact(summary(whole, "summary")?)?,
+            (_, None) => {
+                let moments = probes.iter().map(|record| summary(record, "summary"));
+                Alignment::of_probes(&moments.collect::<Result<Vec<Moments>, _>>()?)?
+            }
+        })
+    }
+
+    fn row(&self, points: &Points, (point, loss): (&Point, f64), found: &Alignment) -> Vec<Cell> {
+        let Alignment { cosine, factor, moments } = found;
+        let mut row = vec![Cell::Number(points.states.epoch_of(point.iteration)), tables::count(point.iteration)];
+        let numbers = [cosine.value, cosine.stderr, factor.value, factor.stderr];
+        row.extend(numbers.map(Cell::Number));
+        row.extend([moments.square, moments.product, moments.noise_square].map(Cell::Number));
+        let (probes, pairs) = match &self.method {
+            Method::Exact { .. } => (None, None),
+            Method::Probes { .. } => (Some(*self.probes), None),
+            Method::Minibatches { pairs, .. } => (Some(*self.probes), Some(**pairs)),
+        };
+        row.extend([probes, pairs].map(|count| count.map_or(Cell::Empty, tables::count)));
+        row.extend(tables::ending(point.minimum.as_ref(), Some(loss)));
+        row
+    }
+}
+
+fn columns() -> Table {
+    let own = [
+        ("epoch", ""),
+        ("iteration", ""),
+        ("cosine", ""),
+        ("cosine_stderr", ""),
+        ("k", "nats"),
+        ("k_stderr", "nats"),
+        ("trace_of_square", "nats^2"),
+        ("trace_of_product", "nats^3"),
+        ("trace_of_noise_square", "nats^4"),
+        ("probes", ""),
+        ("pairs", ""),
+    ];
+    tables::table(&[&own[..], &tables::ENDING].concat())
+}
+
+impl Work for AlignmentParams {
+    fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
+        let points = index::points(cx, "from")?;
+        let chosen = self.chosen.of(&points);
+        let (mut ones, mut groups) = (Vec::new(), Vec::new());
+        for point in &chosen {
+            let Calls { one, probes } = self.calls(&points.states, point)?;
+            ones.extend(one);
+            groups.push(probes);
+        }
+        cx.expect((ones.len() + groups.iter().map(Vec::len).sum::<usize>()) as u64, "probes and matrices");
+        if !matches!(self.method, Method::Exact { .. })
+            && let Some(warning) = too_few(*self.probes, "probes")
+        {
+            cx.warn(warning);
+        }
+        let ones = cx.map(ones)?;
+        let groups = cx.map_groups(groups)?;
+        let mut table = columns();
+        for (at, point) in chosen.into_iter().enumerate() {
+            let loss = evaluate::loss_at(cx, &points.states, point)?;
+            let found = self.found(cx, ones.get(at), &groups[at])?;
+            table.rows.push(self.row(&points, (point, loss), &found));
+        }
+        Ok(Outputs::from([("table".to_owned(), tables::keep(cx, &table)?)]))
+    }
+
+    fn places(&self, instance: &str) -> Vec<(String, Place)> {
+        tables::place(instance)
+    }
+}
+
+/// The action: ‖Av‖², Av·Cv and ‖Cv‖² at a point, v a probe addressed by seed and index, C the covariance of a sample's gradient.
+pub struct AlignmentProbe;
+
+impl ActionKind for AlignmentProbe {
+    fn name(&self) -> &'static str {
+        "alignment-probe"
+    }
+
+    fn version(&self) -> u32 {
+        setting::VERSION
+    }
+
+    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
+        let mut produced = self.run_group(std::slice::from_ref(cx))?;
+        Ok(produced.remove(0))
+    }
+
+    fn run_group(&self, group: &[ActionContext<'_>]) -> Result<Vec<Produced>, Failure> {
+        let noise = noise(&group[0])?;
+        each_probe(group, |matrix, probes| {
+            let noise = noise.at(matrix)?;
+            probes.map(|v| Moments::along(matrix, &noise, &v?)).collect()
+        })
+    }
+}
+
+/// What a probe says of a matrix alone.
+#[derive(Debug, Serialize, Deserialize)]
+struct Square {
+    /// ‖Av‖².
+    square: f64,
+}
+
+/// The action: ‖Av‖² at a point.
+pub struct SquareProbe;
+
+impl ActionKind for SquareProbe {
+    fn name(&self) -> &'static str {
+        "square-probe"
+    }
+
+    fn version(&self) -> u32 {
+        setting::VERSION
+    }
+
+    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
+        let mut produced = self.run_group(std::slice::from_ref(cx))?;
+        Ok(produced.remove(0))
+    }
+
+    fn run_group(&self, group: &[ActionContext<'_>]) -> Result<Vec<Produced>, Failure> {
+        each_probe(group, |matrix, probes| {
+            let square = |v: Result<Tensor, ml::Error>| {
+                let product = matrix.apply(&v?)?;
+                Ok(Square { square: reduce::dot(&product, &product)? })
+            };
+            probes.map(square).collect()
+        })
+    }
+}
+
+/// Probes, each drawn when it is asked for.
+type Drawn<'a> = dyn Iterator<Item = Result<Tensor, ml::Error>> + 'a;
+
+/// What the actions of a group find, each along its own probe.
+fn each_probe<T: Serialize>(
+    group: &[ActionContext<'_>],
+    find: impl FnOnce(&At<'_>, &mut Drawn<'_>) -> Result<Vec<T>, ml::Error>,
+) -> Result<Vec<Produced>, Failure> {
+    let (probes, indices) = (probes(&group[0])?, indices(group)?);
+    let found = with_matrix(&group[0], |matrix| {
+        find(matrix, &mut indices.iter().map(|&index| probes.probe(index, matrix.len(), matrix.placement())))
+    })?;
+    Ok(found.iter().map(|found| BTreeMap::from([("summary".to_owned(), json(found))])).collect())
+}
+
+/// The action: the moments of both matrices, whole and in f64.
+pub struct ExactAlignment;
+
+impl ActionKind for ExactAlignment {
+    fn name(&self) -> &'static str {
+        "exact-alignment"
+    }
+
+    fn version(&self) -> u32 {
+        setting::VERSION
+    }
+
+    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
+        let noise = noise(cx)?;
+        let moments = with_matrix(cx, |matrix| Moments::of(&dense(matrix)?, &dense(&noise.at(matrix)?)?))?;
+        Ok(BTreeMap::from([("summary".to_owned(), json(&moments))]))
+    }
+}
+
+/// The action: what pairs of minibatches say of the noise beside a matrix. Samples are drawn with replacement, batch and labels of pair
+/// p and member m at (p, m) of the streams "noise batches" and "noise labels".
+pub struct NoisePairs;
+
+impl ActionKind for NoisePairs {
+    fn name(&self) -> &'static str {
+        "noise-pairs"
+    }
+
+    fn version(&self) -> u32 {
+        setting::VERSION
+    }
+
+    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
+        let seed = cx.param("seed", SEED)?;
+        let (pairs, batch) = (cx.param("pairs", PAIRS)? as u32, cx.required::<u64>("batch")?);
+        let labels: Labels = cx.param("labels", Labels::Soft)?;
+        let moments = with_matrix(cx, |matrix| {
+            let objective = matrix.objective;
+            let samples = objective.len() as u64;
+            let batches = Stream::new(seed, "noise batches");
+            let batch = |pair: u32, member: u32| -> Vec<u32> {
+                let mut draws = batches.at(pair, member);
+                (0..batch).map(|_| draws.below(samples) as u32).collect()
+            };
+            let pairs: Vec<[Vec<u32>; 2]> = (0..pairs).map(|pair| [batch(pair, 0), batch(pair, 1)]).collect();
+            let stream = Stream::new(seed, "noise labels");
+            let drawn = |pair: usize, member: usize| {
+                objective.draw_labels(&pairs[pair][member], &mut stream.at(pair as u32, member as u32))
+            };
+            let drawn: Vec<[Vec<u32>; 2]> = (0..pairs.len()).map(|pair| [drawn(pair, 0), drawn(pair, 1)]).collect();
+            let targets = |pair: usize, member: usize| match labels {
+                Labels::Soft => BatchTargets::Soft,
+                Labels::Sampled => BatchTargets::Drawn(&drawn[pair][member]),
+            };
+            let noise = MinibatchNoise::new(objective, matrix.theta, &pairs, targets, matrix.stop)?;
+            PairMoments::of(&noise, matrix)
+        })?;
+        Ok(BTreeMap::from([("pairs".to_owned(), json(&moments))]))
+    }
+}
+
+/// Which noise of single samples an action is about.
+struct SampleNoise {
+    labels: Labels,
+    centred: bool,
+}
+
+fn noise(cx: &ActionContext<'_>) -> Result<SampleNoise, Failure> {
+    Ok(SampleNoise { labels: cx.param("labels", Labels::Soft)?, centred: cx.param("centred", true)? })
+}
+
+impl SampleNoise {
+    /// Its covariance at the point of a matrix.
+    fn at<'a>(&self, matrix: &At<'a>) -> Result<NoiseCovariance<'a>, ml::Error> {
+        NoiseCovariance::new(matrix.objective, matrix.theta, (self.labels, self.centred), matrix.stop)
+    }
+}
