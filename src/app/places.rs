@@ -96,9 +96,10 @@ impl Places<'_> {
                 let path = project.root.join(&file.path);
                 let real = self.disk.real(&path);
                 let maker = real.ancestors().find_map(|path| self.writers.get(path.as_os_str()));
+                let mut paths = file.paths().map(|path| project.root.join(path));
                 let problem = match maker {
                     Some(maker) => Some(made(maker, instance, &file)),
-                    None if self.disk.is_file(&path) => None,
+                    None if paths.any(|path| self.disk.is_file(&path)) => None,
                     None => Some(absent(&path, instance, &file)),
                 };
                 if let Some(problem) = problem {
@@ -146,7 +147,12 @@ fn made(maker: &Writer<'_>, instance: &Instance, file: &NamedFile) -> Diagnostic
 
 fn absent(path: &Path, instance: &Instance, file: &NamedFile) -> Diagnostic {
     let (name, shown, origin) = (&instance.name, file.path.display(), file.origin.unwrap_or(instance.origin));
-    let looked = format!("looked at `{}`", path.display());
+    let looked = match file.published {
+        Some(address) => {
+            format!("looked at `{}`, and there with `.gz` after it; it is published at {address}", path.display())
+        }
+        None => format!("looked at `{}`", path.display()),
+    };
     if path.is_dir() {
         let message = format!("stage `{name}` names a folder as a file: `{shown}`");
         return Diagnostic::new(origin, message, "a folder").help(format!("name the files in it; {looked}"));

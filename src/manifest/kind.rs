@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::forecast::{Forecast, Foresight};
@@ -78,6 +78,23 @@ pub struct NamedFile {
     pub path: PathBuf,
     /// Where it is named.
     pub origin: Option<Origin>,
+    /// Where it is published, for files that are: these may also lie there gzipped.
+    pub published: Option<&'static str>,
+}
+
+impl NamedFile {
+    /// The paths at which it may lie, the first by preference.
+    pub fn paths(&self) -> impl Iterator<Item = PathBuf> + use<> {
+        let packed = self.published.map(|_| gzipped(&self.path));
+        std::iter::once(self.path.clone()).chain(packed)
+    }
+}
+
+/// The path of a file's gzipped form: `.gz` after its name.
+pub fn gzipped(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".gz");
+    PathBuf::from(name)
 }
 
 /// What a place is relative to.

@@ -51,7 +51,7 @@ pub use diagnostic::{Diagnostic, Diagnostics};
 pub use field::{Field, Numeric};
 pub use findings::{Reference, References};
 pub use forecast::{Count, Forecast, Foresight, Known};
-pub use kind::{Kind, Kinds, NamedFile, Params, Place, Root};
+pub use kind::{Kind, Kinds, NamedFile, Params, Place, Root, gzipped};
 pub use page::reference_page;
 pub use reader::Reader;
 pub use schema::schema;

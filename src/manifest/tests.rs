@@ -94,6 +94,7 @@ impl Params for DatasetParams {
             name: path.text.clone(),
             path: PathBuf::from(&path.text),
             origin: path.origin,
+            published: None,
         };
         self.path.iter().map(file).collect()
     }

@@ -100,7 +100,7 @@ fn fingerprint(instance: &Instance, backend: &str, inputs: &Inputs, world: &dyn 
         }
     }
     for file in instance.params.files() {
-        if let Some(digest) = world.digest_file(&file.path) {
+        if let Some(digest) = file.paths().find_map(|path| world.digest_file(&path)) {
             fingerprint.inputs.insert(format!("file {}", file.name), digest);
         }
     }

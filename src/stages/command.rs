@@ -112,6 +112,7 @@ impl Params for CommandParams {
             name: path.text.clone(),
             path: PathBuf::from(&path.text),
             origin: path.origin,
+            published: None,
         };
         self.inputs.iter().map(named).collect()
     }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::foresee;
+use super::foresee::{self, Foreseen};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Payload, Produced, Source, StageContext, Work};
-use crate::key::{Digest, Identity, Outputs, Walk};
-use crate::manifest::{Forecast, Foresight, Kind, Located, NamedFile, Params, Reader};
-use crate::ml::data::{self, File, Normalise, Options, shapes::Shapes};
+use crate::key::{Digest, Identity, Outputs, Record, Walk};
+use crate::manifest::{Forecast, Foresight, Kind, Located, NamedFile, Params, Reader, gzipped};
+use crate::ml::data::{self, File, Normalise, Options, Splits, shapes::Shapes};
 
 /// The kind.
 pub struct Dataset;
@@ -44,8 +44,19 @@ impl Kind for Dataset {
         let source = reader.choice("source", "which data set", &choices).default("digits".to_owned()).identity();
         let doc = "where its files are: a CSV file for `digits`, a folder for the others, relative to the project";
         let path = reader.path("path", doc).optional().value();
-        if path.is_none() && !["digits", "shapes"].contains(&source.as_str()) {
-            reader.problem("path", format!("`{}` is read from local files: give its folder as `path`", *source));
+        if let (None, Some(address)) = (&path, published(&source))
+            && !data::hub::has(&source)
+        {
+            let how = format!(
+                "`{}` is read from local files: give its folder as `path`, with the files that are published at {address}",
+                *source
+            );
+            let built = if cfg!(feature = "hub") {
+                ""
+            } else {
+                "; a program built with `--features hub` fetches some sets itself"
+            };
+            reader.problem("path", format!("{how}{built}"));
         }
         let files = files_of(&source, path.as_ref());
         let train = reader.count("train", "`shapes`: how many training samples").default(2000).at_least(1).identity();
@@ -56,7 +67,20 @@ impl Kind for Dataset {
 
     fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
         let params: &DatasetParams = params.of();
-        foresee::one(params.decode(|path| foresee::file(foresight, path)), foresight)
+        let Some(fetch) = params.fetch() else {
+            return foresee::one(params.decode(|path| foresee::file(foresight, path), None), foresight);
+        };
+        let mut foreseen = Foreseen::new(foresight, &[&Fetch]);
+        match foreseen.call(&fetch) {
+            Some(record) => {
+                let decode = params.decode(|path| foresee::file(foresight, path), Some(&record));
+                if let Ok(decode) = decode {
+                    foreseen.call(&decode);
+                }
+            }
+            None => foreseen.call_unmade(&Decode, 1),
+        }
+        foreseen.forecast()
     }
 }
 
@@ -93,6 +117,18 @@ fn read_options(reader: &mut Reader<'_>) -> Identity<Options> {
     Identity::with_default(options, Options::default())
 }
 
+/// Where the files of a source are published.
+fn published(source: &str) -> Option<&'static str> {
+    Some(match source {
+        "mnist" => {
+            "http://yann.lecun.com/exdb/mnist/ and, as those links are often down, https://ossci-datasets.s3.amazonaws.com/mnist/"
+        }
+        "fashion-mnist" => "https://github.com/zalandoresearch/fashion-mnist",
+        "cifar10" | "cifar100" => "https://www.cs.toronto.edu/~kriz/cifar.html (the binary version)",
+        _ => return None,
+    })
+}
+
 /// The files of a source under `path`, by the names that their bytes have in keys.
 fn files_of(source: &str, path: Option<&Located>) -> Vec<(String, PathBuf)> {
     let Some(path) = path else { return Vec::new() };
@@ -123,27 +159,46 @@ impl Params for DatasetParams {
 
     fn files(&self) -> Vec<NamedFile> {
         let origin = self.path.as_ref().and_then(|path| path.origin);
-        let named = |(name, path): &(String, PathBuf)| NamedFile { name: name.clone(), path: path.clone(), origin };
+        let published = published(&self.source);
+        let named =
+            |(name, path): &(String, PathBuf)| NamedFile { name: name.clone(), path: path.clone(), origin, published };
         self.files.iter().map(named).collect()
     }
 }
 
 impl Work for DatasetParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
-        Ok(cx.call(self.decode(|path| cx.file(path))?)?.outputs)
+        let fetched = self.fetch().map(|fetch| cx.call(fetch)).transpose()?;
+        Ok(cx.call(self.decode(|path| cx.file(path), fetched.as_ref())?)?.outputs)
     }
 }
 
 impl DatasetParams {
-    /// The one action, given where a named file is and what it holds.
-    fn decode(&self, file: impl Fn(&Path) -> Result<(PathBuf, Digest), Failure>) -> Result<Action, Failure> {
+    /// The action that gets the data set from the hub, where no folder is named.
+    fn fetch(&self) -> Option<Action> {
+        let is_local = self.path.is_some() || published(&self.source).is_none();
+        (!is_local).then(|| Action::new(&Fetch).with("source", &self.source))
+    }
+
+    /// The action that decodes, given where a named file is and what it holds, or the record of what was fetched.
+    fn decode(
+        &self,
+        file: impl Fn(&Path) -> Result<(PathBuf, Digest), Failure>,
+        fetched: Option<&Record>,
+    ) -> Result<Action, Failure> {
         let mut action = Action::new(&Decode).with("source", &self.source).with("options", &self.options);
         if *self.source == "shapes" {
             action = action.with("train", &self.train).with("validation", &self.validation);
         }
         for (name, path) in &self.files {
-            let (path, digest) = file(path)?;
+            let either = |error| file(&gzipped(path)).map_err(|_| error);
+            let (path, digest) = file(path).or_else(either)?;
             action = action.file(name, &path, digest);
+        }
+        for (name, part) in FETCHED {
+            if let Some(record) = fetched {
+                action = action.input(name, &record.outputs[part]);
+            }
         }
         Ok(action)
     }
@@ -169,10 +224,35 @@ impl ActionKind for Decode {
                 files.push(File { name: shown(cx.source(name)), bytes: cx.input(name)? });
             }
         }
-        let splits = data::load(&source, &files, &options)?;
-        let part = |set: &data::Dataset| Payload::Bytes(set.encode());
-        let parts = [("train", part(&splits.train)), ("validation", part(&splits.validation))];
-        Ok(BTreeMap::from(parts.map(|(name, payload)| (name.to_owned(), payload))))
+        let splits = if FETCHED.iter().all(|(name, _)| cx.has(name)) {
+            let [train, validation] =
+                FETCHED.map(|(name, _)| Ok::<_, Failure>(data::Dataset::decode(&cx.input(name)?)?));
+            options.apply(Splits { train: train?, validation: validation? })?
+        } else {
+            data::load(&source, &files, &options)?
+        };
+        Ok(parts(&splits))
+    }
+}
+
+/// What was fetched: the inputs of `decode`, and the outputs of `fetch` that they are.
+const FETCHED: [(&str, &str); 2] = [("fetched train", "train"), ("fetched validation", "validation")];
+
+fn parts(splits: &Splits) -> Produced {
+    let part = |set: &data::Dataset| Payload::Bytes(set.encode());
+    BTreeMap::from([("train".to_owned(), part(&splits.train)), ("validation".to_owned(), part(&splits.validation))])
+}
+
+/// The action: a data set from the Hugging Face hub, as its files have it.
+pub struct Fetch;
+
+impl ActionKind for Fetch {
+    fn name(&self) -> &'static str {
+        "fetch"
+    }
+
+    fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
+        Ok(parts(&data::hub::fetch(&cx.required::<String>("source")?)?))
     }
 }
 

@@ -73,7 +73,7 @@ impl Params for ImportParams {
 
     fn files(&self) -> Vec<NamedFile> {
         let (path, origin) = (PathBuf::from(&self.file.text), self.file.origin);
-        vec![NamedFile { name: FILE.to_owned(), path, origin }]
+        vec![NamedFile { name: FILE.to_owned(), path, origin, published: None }]
     }
 }
 

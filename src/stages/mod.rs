@@ -72,6 +72,7 @@ pub fn kinds() -> Kinds {
 /// Every kind of action.
 pub fn actions() -> Vec<&'static dyn ActionKind> {
     vec![
+        &dataset::Fetch,
         &dataset::Decode,
         &train::Init,
         &train::Epoch,

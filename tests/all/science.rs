@@ -4,7 +4,7 @@
 //! Reading order: `lab` (a study in a folder of its own), `increments` (what an edit runs again), `forecasts` (what a plan
 //! foretells of it), `horizons` (going on equals never having
 //! stopped), `training`, `arms` (matrix and control), `absent` (blobs that are gone), `curvature` (estimators and spectra), `noise` (alignment, dynamics, drift), `figures`, `claims`, `failures`, `oracles`,
-//! `curves` (twenty epochs beside PyTorch's), `exchange` (weights from PyTorch and back), `golden`.
+//! `data` (published formats), `curves` (twenty epochs beside PyTorch's), `exchange` (weights from PyTorch and back), `golden`.
 
 #![expect(clippy::float_cmp, reason = "these tests are about equal bits, not about near numbers")]
 
@@ -13,6 +13,7 @@ mod arms;
 mod claims;
 mod curvature;
 mod curves;
+mod data;
 mod exchange;
 mod failures;
 mod figures;

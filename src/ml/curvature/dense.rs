@@ -114,7 +114,8 @@ impl Symmetric {
 pub fn dense(operator: &dyn SymmetricOperator) -> Result<Symmetric> {
     let n = operator.len();
     if n > LARGEST {
-        return Err(Error::Setting(format!("a whole matrix of {n} rows, one a parameter: expected at most {LARGEST}")));
+        let problem = format!("a whole matrix of {n} rows, one a parameter: expected at most {LARGEST}");
+        return Err(Error::Setting(format!("{problem}; without `exact` products with random vectors take its place")));
     }
     let mut values = vec![0.0; n * n];
     values.par_chunks_mut(n.max(1)).enumerate().try_for_each(|(index, row)| {

@@ -2,11 +2,12 @@
 //! loss and no file system: whoever calls hands over the bytes of the files.
 //!
 //! Reading order: [`Dataset`] here, `source` (a description becomes two data sets), `options` (what is done to them on the
-//! way), `inflate` (gzip), the formats (`digits`, `shapes`, `idx`, `cifar`), `partition` (chunks and batches), `canonical` (a data set as bytes).
+//! way), `inflate` (gzip), the formats (`digits`, `shapes`, `idx`, `cifar`), `hub` (what candle-datasets fetches), `partition` (chunks and batches), `canonical` (a data set as bytes).
 
 pub mod canonical;
 pub mod cifar;
 pub mod digits;
+pub mod hub;
 pub mod idx;
 mod inflate;
 pub mod options;
