@@ -135,6 +135,14 @@ pub trait ActionKind: Send + Sync {
     }
 }
 
+/// One action by itself, of a kind whose work is written for groups.
+///
+/// # Errors
+/// Those of [`ActionKind::run_group`].
+pub fn alone(kind: &dyn ActionKind, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
+    Ok(kind.run_group(std::slice::from_ref(cx))?.remove(0))
+}
+
 /// What an action sees while it runs.
 pub struct ActionContext<'a> {
     pub(super) action: &'a Action,

@@ -20,7 +20,7 @@ mod memo;
 mod remake;
 mod stage;
 
-pub use action::{Action, ActionContext, ActionKind, Payload, Produced, Source};
+pub use action::{Action, ActionContext, ActionKind, Payload, Produced, Source, alone};
 pub use arithmetic::arithmetic;
 pub use cancel::Cancel;
 pub use device::{Device, Devices, Lease};

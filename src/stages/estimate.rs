@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::curved::{probes, with_matrix};
 use super::setting;
 use super::train::json;
-use crate::execute::{ActionContext, ActionKind, Failure, Payload, Produced};
+use crate::execute::{ActionContext, ActionKind, Failure, Payload, Produced, alone};
 use crate::ml::curvature::deflation::Subspace;
 use crate::ml::curvature::layers::{layer_forms, scaled_forms};
 use crate::ml::curvature::operator::SymmetricOperator;
@@ -39,8 +39,7 @@ impl ActionKind for Probe {
     }
 
     fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
-        let mut produced = self.run_group(std::slice::from_ref(cx))?;
-        Ok(produced.remove(0))
+        alone(self, cx)
     }
 
     fn run_group(&self, group: &[ActionContext<'_>]) -> Result<Vec<Produced>, Failure> {
@@ -179,8 +178,7 @@ impl ActionKind for ScaledProbe {
     }
 
     fn run(&self, cx: &ActionContext<'_>) -> Result<Produced, Failure> {
-        let mut produced = self.run_group(std::slice::from_ref(cx))?;
-        Ok(produced.remove(0))
+        alone(self, cx)
     }
 
     fn run_group(&self, group: &[ActionContext<'_>]) -> Result<Vec<Produced>, Failure> {

@@ -3,7 +3,7 @@
 //! Reading order: `setting` (model, loss and data as one function, for every action of the science), `index` (the lists of states and
 //! minima that stages hand on), `tables` (CSV, and where it is put for people), `phrase` (numbers in words), `foresee` (what a run would find and what it would make), `replay`, `descend` and `evaluate` (how a state is
 //! reached, projected and evaluated), then the kinds: `dataset`, `train`, `checkpoint`, `import`, `project`, `connect`; `curved` (which matrix of the loss), `estimate`,
-//! `estimator` and `trace`, `spectrum` and `spectrum_tables`, `alignment`, `dynamics`, `drift`; `toy` and `toy_tables`; and `fit`, `plot`, `claim`, `command` (with `aftermath`, what one leaves behind), and `export` (a state for
+//! `estimator` and `trace`, `spectrum` and `spectrum_tables`, `alignment` and `noise`, `dynamics`, `drift`; `toy` and `toy_tables`; and `fit`, `plot`, `claim`, `command` (with `aftermath`, what one leaves behind), and `export` (a state for
 //! PyTorch, which is no stage).
 
 mod aftermath;
@@ -25,6 +25,7 @@ mod fit;
 mod foresee;
 mod import;
 mod index;
+mod noise;
 mod phrase;
 mod plot;
 mod project;
@@ -90,10 +91,10 @@ pub fn actions() -> Vec<&'static dyn ActionKind> {
         &estimate::ScaledProbe,
         &spectrum::Lanczos,
         &spectrum::Eigenvalues,
-        &alignment::AlignmentProbe,
-        &alignment::SquareProbe,
-        &alignment::ExactAlignment,
-        &alignment::NoisePairs,
+        &noise::AlignmentProbe,
+        &noise::SquareProbe,
+        &noise::ExactAlignment,
+        &noise::NoisePairs,
         &dynamics::Eigenspace,
         &dynamics::Relation,
         &drift::GradientOfTrace,

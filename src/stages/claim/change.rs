@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::phrase::{probability, signed, significant};
 use super::fall::no_partner;
-use super::{Given, Judged, Verdict, column, table};
+use super::{Given, Judged, Verdict, column, table, whose};
 use crate::execute::{ActionContext, Failure};
 use crate::ml::statistics::{Alternative, mean, one_sample};
 
@@ -66,8 +66,7 @@ impl Change {
                 return Err(no_partner("control arm", &arm.labels));
             }
             changes.push(arm.end - arm.start - control.map_or(0.0, |control| control.end - control.start));
-            let axes: Vec<String> = arm.labels.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
-            let whose = if axes.is_empty() { format!("trajectory {n}") } else { axes.join(",") };
+            let whose = whose(&arm.labels, n);
             let control = control.map(|control| ("control_change", control.end - control.start));
             let own = [("start", arm.start), ("end", arm.end)].into_iter().chain(control);
             numbers.extend(own.map(|(name, value)| (format!("{whose} {name}"), value)));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::super::phrase::{probability, signed};
-use super::{Given, Judged, Verdict, column, table, texts};
+use super::{Given, Judged, Verdict, column, table, texts, whose};
 use crate::execute::{ActionContext, Failure};
 use crate::ml::statistics::{Alternative, mean, one_sample, spearman, stderr, student_t_cdf};
 use crate::plot::Table;
@@ -198,8 +198,7 @@ fn judge(claim: String, arms: &[Arm], controls: &[Arm], (letter, alpha): (&str, 
         }
         control.map_or(Ok(()), |control| check_length(arm, control))?;
         changes.push(arm.fall - control.map_or(0.0, |control| control.fall));
-        let axes: Vec<String> = arm.labels.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
-        let whose = if axes.is_empty() { format!("trajectory {n}") } else { axes.join(",") };
+        let whose = whose(&arm.labels, n);
         let named = [
             ("log_trace_change", Some(arm.fall)),
             ("trace_start", Some(arm.ends[0])),

@@ -309,6 +309,12 @@ impl ActionKind for Judge {
     }
 }
 
+/// What the numbers of a claim call a trajectory: by its axes, else by its number.
+fn whose(labels: &[(String, String)], number: usize) -> String {
+    let axes: Vec<String> = labels.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
+    if axes.is_empty() { format!("trajectory {number}") } else { axes.join(",") }
+}
+
 fn table(cx: &ActionContext<'_>, name: &str) -> Result<Table, Failure> {
     let text = String::from_utf8(cx.input(name)?).map_err(Failure::work)?;
     Table::from_csv(&text).map_err(Failure::work)
