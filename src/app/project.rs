@@ -26,6 +26,19 @@ impl Project {
     /// # Errors
     /// Everything that is wrong with it, at once; files that it names and that are not there.
     pub fn open(args: &StudyArgs) -> Result<Self, Problem> {
+        let project = Self::read(args)?;
+        let problems = places::problems(&project, &args.manifest);
+        if !problems.is_empty() {
+            return Err(Problem::Usage(project.study.diagnostics(problems).into_reports()));
+        }
+        Ok(project)
+    }
+
+    /// The same, whether or not the files are there that it names.
+    ///
+    /// # Errors
+    /// Everything else that is wrong with it, at once.
+    pub fn read(args: &StudyArgs) -> Result<Self, Problem> {
         check_device(&args.device)?;
         let text = std::fs::read_to_string(&args.manifest)
             .map_err(|error| Problem::usage(format!("failed to read `{}`: {error}", args.manifest.display())))?;
@@ -36,12 +49,7 @@ impl Project {
         let root = root_of(&args.manifest);
         let cache = args.cache.clone().unwrap_or_else(|| root.join("cache"));
         let results = args.results.clone().unwrap_or_else(|| root.join("results"));
-        let project = Self { study, root, cache, results };
-        let problems = places::problems(&project, &args.manifest);
-        if !problems.is_empty() {
-            return Err(Problem::Usage(project.study.diagnostics(problems).into_reports()));
-        }
-        Ok(project)
+        Ok(Self { study, root, cache, results })
     }
 
     /// The one instance that a word of the command line leads to; `None` where it names no stage.

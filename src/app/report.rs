@@ -10,7 +10,8 @@ use super::project::Project;
 use super::world::Here;
 use super::{Exit, Problem, Streams};
 use crate::cli::{ReportArgs, StudyArgs};
-use crate::key::Records;
+use crate::key::{self, Records, Sort, Walk};
+use crate::manifest::Params;
 use crate::plan::{Plan, Standing, World};
 use crate::report::words;
 use crate::store::{RealDisk, Store};
@@ -35,7 +36,7 @@ pub fn report(args: &ReportArgs, streams: &mut Streams<'_>) -> Result<Exit, Prob
             results: None,
             device: args.device.clone(),
         };
-        let project = Project::open(&study)?;
+        let project = Project::read(&study)?;
         let store = Store::open_to_look(&project.cache, Arc::new(RealDisk), streams.teller())?;
         let last = store.read_root(&project.study.name, &project.study.profile)?.unwrap_or_default();
         let here = Here { store: &store, last, root: project.root.clone(), device: args.device.clone() };
@@ -61,7 +62,8 @@ fn rows(project: &Project, here: &Here<'_>) -> Vec<String> {
         };
         let judged = key.and_then(|key| judged(here, &key));
         let text = |name: &str| judged.as_ref().and_then(|judged| judged[name].as_str()).unwrap_or_default();
-        let claim = if judged.is_some() { text("claim") } else { instances[*instance].name.as_str() };
+        let own = says(&*instances[*instance].params);
+        let claim = if judged.is_some() { text("claim") } else { own.as_str() };
         let verdict = match (text("verdict"), stale) {
             ("", _) => "not judged".to_owned(),
             (verdict, true) => format!("{verdict}, before an edit"),
@@ -70,9 +72,24 @@ fn rows(project: &Project, here: &Here<'_>) -> Vec<String> {
         };
         let cells =
             [figure(project), claim.to_owned(), text("detail").to_owned(), verdict, project.study.profile.clone()];
-        format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
+        format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|").replace('\n', " ")).join(" | "))
     };
     claims.map(row).collect()
+}
+
+/// What a claim that nobody has judged says.
+fn says(params: &dyn Params) -> String {
+    struct Says(String);
+    impl Walk for Says {
+        fn parameter(&mut self, name: &'static str, _: Sort, value: Option<key::Value>) {
+            if let ("says", Some(key::Value::Text(says))) = (name, value) {
+                self.0 = says;
+            }
+        }
+    }
+    let mut found = Says(String::new());
+    params.walk(&mut found);
+    found.0
 }
 
 /// What a claim stage found, as far as it is there.
@@ -94,7 +111,10 @@ fn put_into(path: &Path, table: &str, streams: &mut Streams<'_>) -> Result<(), P
     let shown = path.display();
     let text =
         fs::read_to_string(path).map_err(|error| Problem::usage(format!("failed to read `{shown}`: {error}")))?;
-    let places = MARKERS.map(|marker| text.find(marker));
+    // A line of its own, not a mention of it.
+    let places = MARKERS.map(|marker| {
+        text.starts_with(&format!("{marker}\n")).then_some(0).or_else(|| Some(text.find(&format!("\n{marker}\n"))? + 1))
+    });
     let [Some(start), Some(end)] = places else {
         let help = format!("put the lines `{}` and `{}` where the table is to be", MARKERS[0], MARKERS[1]);
         return Err(Problem::usage_with_help(format!("`{shown}` has no place for the table"), help));

@@ -54,7 +54,8 @@ fn expand(stage: &Stage, sources: &Sources, above: &Expanded, problems: &mut Vec
     for variant in &stage.variants {
         let Some((rows, gathered)) = rows(stage, variant, above, problems) else { continue };
         for row in rows {
-            let labels: Vec<_> = row.labels.into_iter().chain(variant.labels.iter().cloned()).collect();
+            let own = variant.labels.iter().filter(|(axis, _)| row.labels.iter().all(|(other, _)| other != axis));
+            let labels: Vec<_> = row.labels.iter().chain(own).cloned().collect();
             let ones = variant.mentions.iter().filter(|(mention, _)| !mention.gathers).zip(&row.upstream);
             let ones = ones.map(|((mention, _), &one)| InputEdge {
                 field: mention.field.clone(),
@@ -84,7 +85,8 @@ fn name(stage: &str, labels: &[(String, String)]) -> String {
     if labels.is_empty() { stage.to_owned() } else { format!("{stage}[{}]", labels.join(",")) }
 }
 
-/// The rows of a variant and what it gathers; nothing if a reference leads nowhere or an axis is there twice.
+/// The rows of a variant and what it gathers; nothing if a reference leads nowhere. An axis of the stage's own that a reference brings as well
+/// is joined on too: so it sets a field of this stage to the value that the stages above have.
 fn rows(
     stage: &Stage,
     variant: &Read,
@@ -103,19 +105,21 @@ fn rows(
     }
     let (gathering, ones): (Vec<_>, Vec<_>) = picked.into_iter().partition(|(mention, ..)| mention.gathers);
     let apart = held_apart(ones.iter().map(|(_, target, _)| *target));
-    let mut rows = vec![Row::default()];
+    let inherits = |one: usize| above.instances[one].labels.iter().filter(|(axis, _)| !apart.contains(axis));
+    let inherited: BTreeSet<&String> = ones
+        .iter()
+        .flat_map(|(_, _, upstream)| upstream)
+        .flat_map(|&one| inherits(one))
+        .map(|(axis, _)| axis)
+        .collect();
+    let twice = variant.labels.iter().filter(|(axis, _)| inherited.contains(axis)).cloned();
+    let mut rows = vec![Row { labels: twice.collect(), upstream: Vec::new() }];
     for (mention, _, upstream) in &ones {
-        let inherits = |one: usize| above.instances[one].labels.iter().filter(|(axis, _)| !apart.contains(axis));
-        for (axis, _) in upstream.iter().flat_map(|&one| inherits(one)) {
-            if let Some(own) = stage.axes.iter().find(|own| own.name == *axis) {
-                let message = format!("`{}` has the axis `{axis}` twice", stage.name);
-                let diagnostic = Diagnostic::new(own.origin, message, "its own axis");
-                let label = format!("inherits `{axis}`");
-                problems.push(
-                    diagnostic
-                        .also(mention.origin, label)
-                        .help("give one of them another field, or hold it to a value"),
-                );
+        let brought: Vec<_> = upstream.iter().flat_map(|&one| inherits(one)).collect();
+        for (axis, label) in &variant.labels {
+            let values: Vec<_> = brought.iter().filter(|(other, _)| other == axis).collect();
+            if !values.is_empty() && values.iter().all(|(_, other)| other != label) {
+                problems.push(nothing_in_common(stage, mention, (axis, label)));
                 return None;
             }
         }
@@ -162,6 +166,18 @@ fn held_apart<'a>(targets: impl Iterator<Item = &'a Target>) -> Vec<String> {
     let held: Vec<&Condition> = targets.flat_map(|target| &target.filter).collect();
     let is_apart = |one: &&&Condition| held.iter().any(|other| other.axis == one.axis && other.label != one.label);
     held.iter().filter(is_apart).map(|one| one.axis.clone()).collect()
+}
+
+/// An axis that a stage has and inherits, with a value that what it refers to has not.
+fn nothing_in_common(stage: &Stage, mention: &Mention, (axis, label): (&str, &str)) -> Diagnostic {
+    let message = format!(
+        "`{}` inherits the axis `{axis}`, and no instance of `{}` has the value `{label}`",
+        stage.name, mention.text
+    );
+    let origin = stage.axes.iter().find(|own| own.name == axis).map_or(stage.origin, |own| own.origin);
+    let diagnostic =
+        Diagnostic::new(origin, message, "its own axis").also(mention.origin, format!("inherits `{axis}`"));
+    diagnostic.help("an axis that a stage has and inherits is joined: its values are among those that it inherits")
 }
 
 fn disagreement(stage: &Stage, mention: &Mention) -> Diagnostic {

@@ -96,10 +96,19 @@ fn read_method(reader: &mut Reader<'_>) -> Method {
         match name {
             EXACT => Method::Exact { centred: centred(reader) },
             MINIBATCHES => Method::Minibatches {
-                pairs: reader.count("pairs", "pairs of minibatches a point").default(PAIRS).at_least(3).identity(),
+                pairs: reader
+                    .count(
+                        "pairs",
+                        "pairs of minibatches a point, of each of which a vector of the parameters' size is kept",
+                    )
+                    .default(PAIRS)
+                    .at_least(3)
+                    .at_most(10_000)
+                    .identity(),
                 batch: reader
                     .count("batch", "samples in a minibatch; by default those of the training")
                     .at_least(1)
+                    .at_most(u32::MAX)
                     .optional()
                     .value(),
             },
@@ -243,11 +252,12 @@ impl Work for AlignmentParams {
             groups.push(probes);
         }
         cx.expect((ones.len() + groups.iter().map(Vec::len).sum::<usize>()) as u64, "probes and matrices");
-        if !matches!(self.method, Method::Exact { .. })
-            && let Some(warning) = too_few(*self.probes, "probes")
-        {
-            cx.warn(warning);
-        }
+        let probes = (!matches!(self.method, Method::Exact { .. })).then(|| too_few(*self.probes, "probes"));
+        let pairs = match &self.method {
+            Method::Minibatches { pairs, .. } => too_few(**pairs, "pairs of minibatches"),
+            _ => None,
+        };
+        probes.flatten().into_iter().chain(pairs).for_each(|warning| cx.warn(warning));
         let ones = cx.map(ones)?;
         let groups = cx.map_groups(groups)?;
         let mut table = columns();

@@ -20,6 +20,7 @@ use crate::ml::curvature::operator::At;
 use crate::ml::curvature::trace::Estimate;
 use crate::ml::data::{Dataset, Sampling};
 use crate::ml::loss::Labels;
+use crate::ml::optim::Schedule;
 use crate::ml::rng::Stream;
 use crate::plot::Cell;
 
@@ -38,7 +39,7 @@ pub struct DriftParams {
     steep_above: Identity<f64>,
     steps: Identity<u64>,
     probes: Identity<u64>,
-    k: Identity<f64>,
+    k: Identity<Option<f64>>,
     seed: Identity<u64>,
     device: Execution<String>,
 }
@@ -59,7 +60,7 @@ impl Kind for Drift {
     fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn Params> {
         reader.reference("from", "the points, minima by preference", &index::POINTS);
         let steep = "eigenvalues λ above it are steep, the space beside theirs is the null space: over n iterations directions with λ above 1/(ηₑn) relax, and those below drift";
-        let k = "the factor k by which the covariance of a sample's gradient is kH: 1 at the bottom where labels are drawn at each visit; with soft labels the k that `alignment` measures";
+        let k = "the factor k by which the covariance of a sample's gradient is kH; by default 1, as it is at the bottom of cross-entropy where labels are drawn at each visit. For any other training the k that `alignment` measures";
         Arc::new(DriftParams {
             chosen: Chosen::read(reader),
             steep_above: reader.float("steep_above", steep).required().positive().identity(),
@@ -74,7 +75,7 @@ impl Kind for Drift {
                 .at_least(3)
                 .at_most(u32::MAX)
                 .identity(),
-            k: reader.float("k", k).default(1.0).positive().identity(),
+            k: reader.float("k", k).positive().optional().identity(),
             seed: reader.count("seed", "of the probes and the Lanczos run").default(SEED).identity(),
             device: setting::read_device(reader),
         })
@@ -108,7 +109,7 @@ impl Params for DriftParams {
     }
 }
 
-const COLUMNS: [(&str, &str); 13] = [
+const COLUMNS: [(&str, &str); 15] = [
     ("epoch", ""),
     ("iteration", ""),
     ("trace", "nats"),
@@ -121,6 +122,8 @@ const COLUMNS: [(&str, &str); 13] = [
     ("trace_change_stderr", "nats"),
     ("predicted_trace_change", "nats"),
     ("predicted_trace_change_stderr", "nats"),
+    ("ratio", ""),
+    ("ratio_stderr", ""),
     ("steep_dimensions", ""),
 ];
 
@@ -129,6 +132,33 @@ impl DriftParams {
         let action = states.setting.action(&GradientOfTrace).input("theta", &point.theta);
         let action = action.with("steep_above", &self.steep_above).with("steps", &self.steps);
         action.with("probes", &self.probes).with("seed", &self.seed)
+    }
+
+    /// k, where it is given or known; and that the formula is this training's.
+    fn k(&self, states: &States) -> Result<f64, Failure> {
+        let training = &states.training;
+        let refuse = |what: &str| Err(Failure::Work(format!("the drift is another {what}")));
+        if training.param("noise", "sgd".to_owned()).map_err(Failure::work)? != "sgd" {
+            return refuse("than that of SGD's noise: the training in `from` has other noise, or none");
+        }
+        if training.param("nesterov", false).map_err(Failure::work)? {
+            return refuse("with Nesterov's look-ahead");
+        }
+        if training.param("schedule", Schedule::Constant).map_err(Failure::work)? != Schedule::Constant {
+            return refuse("with a learning rate that changes");
+        }
+        if training.param("weight_decay", 0.0).map_err(Failure::work)? != 0.0 {
+            return refuse("with weight decay");
+        }
+        let drawn = training.param("labels", Labels::Soft).map_err(Failure::work)? == Labels::Sampled;
+        let smooths = states.setting.ingredients.param("loss", setting::LOSS).map_err(Failure::work)?.smooths();
+        match *self.k {
+            Some(k) => Ok(k),
+            None if drawn && smooths => Ok(1.0),
+            None => Err(Failure::work(
+                "k is known where labels are drawn from smoothed cross-entropy's targets: here give the `k` that `alignment` measures",
+            )),
+        }
     }
 
     /// −(k/S)(ηₑ²/4), by which ‖∇̂T‖² is multiplied; with soft labels that are reshuffled, a batch of S of M samples has less noise by 1 − S/M.
@@ -142,7 +172,7 @@ impl DriftParams {
         let sampling = states.training.param("sampling", Sampling::Reshuffled).map_err(Failure::work)?;
         let without_replacement = labels == Labels::Soft && sampling == Sampling::Reshuffled;
         let share = if without_replacement { 1.0 - batch / samples as f64 } else { 1.0 };
-        Ok(-*self.k * share / batch * 0.25 * rate * rate)
+        Ok(-self.k(states)? * share / batch * 0.25 * rate * rate)
     }
 }
 
@@ -150,11 +180,6 @@ impl Work for DriftParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
         let points = index::points(cx, "from")?;
         let (states, chosen) = (&points.states, self.chosen.of(&points));
-        if states.training.param("noise", "sgd".to_owned()).map_err(Failure::work)? != "sgd" {
-            return Err(Failure::work(
-                "the drift is that of SGD's noise: the training in `from` has other noise, or none",
-            ));
-        }
         cx.expect(chosen.len() as u64, "points");
         let samples = Dataset::decode(&cx.read(&states.setting.data)?)?.len();
         let factor = self.factor(states, samples)?;
@@ -176,8 +201,9 @@ impl Work for DriftParams {
             ] {
                 row.extend([Cell::Number(value), Cell::Number(stderr)]);
             }
+            row.extend(ratio(change, predicted).map(tables::number));
             row.push(tables::count(found.steep() as u64));
-            unresolved += u64::from(found.steep() as u64 >= *self.steps);
+            unresolved += u64::from(found.unresolved());
             let loss = evaluate::loss_at(cx, states, point)?;
             row.extend(tables::ending(point.minimum.as_ref(), Some(loss)));
             table.rows.push(row);
@@ -185,7 +211,7 @@ impl Work for DriftParams {
         if unresolved > 0 {
             let all = chosen.len();
             cx.warn(format!(
-                "at {unresolved} of {all} points all of what Lanczos found is steep: more `steps` would find more"
+                "at {unresolved} of {all} points `steps` do not resolve all eigenvalues above `steep_above`: the steep space is too small, and the prediction too large"
             ));
         }
         Ok(Outputs::from([("table".to_owned(), tables::keep(cx, &table)?)]))
@@ -194,6 +220,15 @@ impl Work for DriftParams {
     fn places(&self, instance: &str) -> Vec<(String, Place)> {
         tables::place(instance)
     }
+}
+
+/// Measured over predicted, with both errors; nothing at the first point.
+fn ratio((change, change_error): (f64, f64), (predicted, predicted_error): (f64, f64)) -> [Option<f64>; 2] {
+    if predicted == 0.0 {
+        return [None, None];
+    }
+    let ratio = change / predicted;
+    [Some(ratio), Some((change_error / predicted).hypot(ratio * predicted_error / predicted))]
 }
 
 /// What has changed since the first point.
@@ -239,8 +274,8 @@ impl ActionKind for GradientOfTrace {
         let count = cx.param("probes", PROBES)? as u32;
         let (stop, probes) = (|| cx.cancelled(), probes(cx)?);
         let stream = Stream::new(cx.param("seed", SEED)?, "subspace");
-        let steep = Subspace::above(&At::hessian(&objective, &theta, &stop), &stream, threshold, steps)?;
-        let found = TraceGradient::find((&objective, &theta), &steep, (&probes, count), &stop)?;
+        let (steep, unresolved) = Subspace::above(&At::hessian(&objective, &theta, &stop), &stream, threshold, steps)?;
+        let found = TraceGradient::find((&objective, &theta), (&steep, unresolved), (&probes, count), &stop)?;
         Ok(BTreeMap::from([("gradient".to_owned(), json(&found))]))
     }
 }

@@ -47,6 +47,31 @@ fn every_pipeline_names_the_schema_and_is_right_under_every_profile() {
     }
 }
 
+/// In each a claim may fail, which ends it with 3; a second run finds everything.
+#[test]
+fn every_pipeline_runs_in_its_smoke_profile() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let project = Project::new();
+    let mut names: Vec<_> = fs::read_dir(root.join("pipelines")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    assert_eq!(names.len(), 12);
+    for path in names {
+        let study = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let file_name = format!("{study}.toml");
+        project.file(&file_name, &fs::read_to_string(&path).unwrap());
+        let ended = project.call(&["run", &file_name, "--profile", "smoke"]);
+        assert!([Some(0), Some(3)].contains(&ended.code), "{study}: {:?} {}", ended.code, ended.err);
+        let run = fs::read_to_string(project.path(&format!("results/{study}/run.json"))).unwrap();
+        let run: serde_json::Value = serde_json::from_str(&run).unwrap();
+        let stages = run["stages"].as_object().unwrap();
+        let claims = stages.values().filter(|stage| stage["kind"] == "claim").count();
+        assert!(claims > 0 && claims == run["claims"].as_array().unwrap().len(), "{study}");
+        let pictures = stages.iter().filter(|(_, stage)| stage["kind"] == "plot").map(|(name, _)| name);
+        pictures
+            .for_each(|name| assert!(project.path(&format!("results/{study}/{name}.png")).is_file(), "{study} {name}"));
+    }
+}
+
 #[test]
 fn the_two_pipelines_share_their_training_and_projections() {
     let [one, three] = ["pipelines/fig1.toml", "pipelines/fig3.toml"].map(file);

@@ -140,6 +140,24 @@ fn two_references_join_on_the_axes_they_share() {
 }
 
 #[test]
+fn an_axis_of_its_own_is_joined_with_one_that_is_inherited() {
+    let a = "[stage.a]\nkind = \"gd-project\"\nfrom = \"train\"\nmatrix.threshold = [1, 2, 3]\n";
+    let b = "[stage.b]\nkind = \"gd-project\"\nfrom = \"a\"\nmatrix.threshold = [3, 1]\n";
+    let study = study(&format!("{BASE}{a}{b}"), None, &[]);
+    let instances: Vec<_> = study.instances.iter().filter(|instance| instance.stage == "b").collect();
+    // Two networks, two seeds, and the two of three values that both stages have.
+    assert_eq!(instances.len(), 8);
+    for instance in instances {
+        let threshold = |params: &ProjectParams| *params.threshold;
+        let above = &study.instances[instance.inputs[0].upstream[0]];
+        assert_eq!(threshold(instance.params.of()), threshold(above.params.of()), "{}", instance.name);
+        let mut axes: Vec<&str> = instance.labels.iter().map(|(axis, _)| axis.as_str()).collect();
+        axes.sort_unstable();
+        assert_eq!(axes, ["model", "seed", "threshold"], "{}", instance.name);
+    }
+}
+
+#[test]
 fn an_axis_held_to_two_values_is_not_inherited() {
     let text =
         format!("{BASE}[stage.line]\nkind = \"gd-project\"\nfrom = \"train[seed=0]\"\nagainst = \"train[seed=1]\"\n");

@@ -78,16 +78,19 @@ impl PairMoments {
         Ok(Self { forms: noise.forms(matrix)?, squares: noise.squares()? })
     }
 
-    /// tr AC and tr C² without pair `out`.
-    fn without(&self, out: Option<usize>) -> (f64, f64) {
-        let mean = |values: &mut dyn Iterator<Item = f64>| {
-            let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
-            sum / count
-        };
-        let pairs = (0..self.forms.len()).flat_map(|row| (0..row).map(move |column| [row, column]));
-        let kept = self.squares.iter().zip(pairs).filter(|(_, at)| out.is_none_or(|out| !at.contains(&out)));
-        let forms = self.forms.iter().enumerate().filter(|(at, _)| out != Some(*at));
-        (mean(&mut forms.map(|(_, form)| *form)), mean(&mut kept.map(|(square, _)| *square)))
+    /// tr AC and tr C² as all pairs have them, and without each of them.
+    fn means(&self) -> ((f64, f64), Vec<(f64, f64)>) {
+        let n = self.forms.len();
+        let (form, square): (f64, f64) = (self.forms.iter().sum(), self.squares.iter().sum());
+        // What each pair has part in.
+        let mut own = vec![0.0; n];
+        let places = (0..n).flat_map(|row| (0..row).map(move |column| [row, column]));
+        for (square, place) in self.squares.iter().zip(places) {
+            place.into_iter().for_each(|pair| own[pair] += square);
+        }
+        let means = |form: f64, square: f64, n: usize| (form / n as f64, 2.0 * square / (n * (n - 1)) as f64);
+        let without = self.forms.iter().zip(own).map(|(one, own)| means(form - one, square - own, n - 1));
+        (means(form, square, n), without.collect())
     }
 }
 
@@ -146,9 +149,9 @@ impl Alignment {
             sum / count
         };
         let moments = |square: f64, (product, noise_square): (f64, f64)| Moments { square, product, noise_square };
-        let (whole, noise) = (mean(None), pairs.without(None));
+        let (whole, (noise, without)) = (mean(None), pairs.means());
         let by_probe = (0..squares.len()).map(|out| moments(mean(Some(out)), noise).quotients());
-        let by_pair = (0..pairs.forms.len()).map(|out| moments(whole, pairs.without(Some(out))).quotients());
+        let by_pair = without.into_iter().map(|noise| moments(whole, noise).quotients());
         let errors = [by_probe.collect::<Vec<_>>(), by_pair.collect()].map(|values| jackknife(&values));
         let both = [0, 1].map(|which| errors[0][which].hypot(errors[1][which]));
         Self::new(moments(whole, noise), both)

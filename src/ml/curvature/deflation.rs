@@ -39,16 +39,26 @@ impl Subspace {
         Self::ritz(operator, stream, (rank, steps), Which::Largest)
     }
 
-    /// The Ritz vectors of all values above `threshold` after so many steps of Lanczos, from the same start; all there are with as many steps as
-    /// rows.
+    /// The Ritz vectors of all values above `threshold` after so many steps of Lanczos, from the same start, and whether more steps might find
+    /// more of them: where one of those found is still rough by a tenth of the threshold. With as many steps as rows all are found.
     ///
     /// # Errors
     /// [`Error::Setting`](crate::ml::Error::Setting) for no step; those of the products.
-    pub fn above(operator: &dyn SymmetricOperator, stream: &Stream, threshold: f64, steps: usize) -> Result<Self> {
-        Self::chosen(operator, stream, steps, |ritz| {
+    pub fn above(
+        operator: &dyn SymmetricOperator,
+        stream: &Stream,
+        threshold: f64,
+        steps: usize,
+    ) -> Result<(Self, bool)> {
+        let mut unresolved = false;
+        let space = Self::chosen(operator, stream, steps, |ritz| {
             let above = |index: &usize| ritz[*index].value > threshold;
-            choose(ritz, Which::Largest, ritz.len()).into_iter().filter(above).collect()
-        })
+            let all: Vec<usize> = choose(ritz, Which::Largest, ritz.len()).into_iter().filter(above).collect();
+            let rough = all.iter().any(|&index| ritz[index].residual > 0.1 * threshold);
+            unresolved = steps < operator.len() && (rough || all.len() == ritz.len());
+            all
+        })?;
+        Ok((space, unresolved))
     }
 
     fn ritz(

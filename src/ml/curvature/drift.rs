@@ -20,6 +20,8 @@ use crate::ml::{Error, Result};
 pub struct TraceGradient {
     /// The dimension of the steep space.
     steep: usize,
+    /// Whether that space may be too small.
+    unresolved: bool,
     /// vᵀHv of each probe.
     forms: Vec<f64>,
     /// ‖Σ gᵢ‖², gᵢ = ∇(vᵢᵀHvᵢ) beside the space of large eigenvalues.
@@ -31,13 +33,13 @@ pub struct TraceGradient {
 }
 
 impl TraceGradient {
-    /// From the probes 0 to n − 1, beside `steep`, the eigenspace of the eigenvalues that are not 0.
+    /// From the probes 0 to n − 1, beside `steep`, the eigenspace of the eigenvalues that are not 0, which may be unresolved.
     ///
     /// # Errors
     /// [`Error::Setting`] for fewer than three probes; those of [`Objective::grad_quadratic_form`].
     pub fn find(
         (objective, theta): (&Objective, &Theta),
-        steep: &Subspace,
+        (steep, unresolved): (&Subspace, bool),
         (probes, count): (&Probes, u32),
         stop: &(dyn Interrupt + Sync),
     ) -> Result<Self> {
@@ -53,7 +55,12 @@ impl TraceGradient {
         let sum = combination(&vec![1.0; gradients.len()], &gradients)?;
         let with = |other: &dyn Fn(&Tensor) -> Result<f64>| gradients.iter().map(other).collect::<Result<Vec<f64>>>();
         let (along, squares) = (with(&|g| reduce::dot(g, &sum))?, with(&|g| reduce::dot(g, g))?);
-        Ok(Self { steep: steep.rank(), forms, square_of_sum: reduce::dot(&sum, &sum)?, along, squares })
+        Ok(Self { steep: steep.rank(), unresolved, forms, square_of_sum: reduce::dot(&sum, &sum)?, along, squares })
+    }
+
+    /// Whether the steep space may be too small, as Lanczos' residuals have it.
+    pub fn unresolved(&self) -> bool {
+        self.unresolved
     }
 
     /// The dimension of the steep space.
@@ -158,7 +165,7 @@ mod tests {
         let space = Subspace::from_flat(&Tensor::from_slice(&steep, steep.len(), &Device::Cpu).unwrap(), n).unwrap();
         let repeat = |seed| {
             let probes = Probes::signs(Stream::new(seed, "probe"));
-            TraceGradient::find((&objective, &theta), &space, (&probes, 20), &NoInterrupt).unwrap()
+            TraceGradient::find((&objective, &theta), (&space, false), (&probes, 20), &NoInterrupt).unwrap()
         };
         let found: Vec<TraceGradient> = (0..100).map(repeat).collect();
         let squares: Vec<Estimate> = found.iter().map(|found| found.square().unwrap()).collect();
@@ -178,6 +185,6 @@ mod tests {
         let (objective, theta) = objective();
         let space = Subspace::from_flat(theta.flat(), theta.len()).unwrap();
         let probes = Probes::signs(Stream::new(0, "probe"));
-        assert!(TraceGradient::find((&objective, &theta), &space, (&probes, 2), &NoInterrupt).is_err());
+        assert!(TraceGradient::find((&objective, &theta), (&space, false), (&probes, 2), &NoInterrupt).is_err());
     }
 }

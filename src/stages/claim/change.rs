@@ -1,11 +1,12 @@
 //! The change of a number along paths, less that of their control arms: whether it falls or rises, by a t-test over trajectories.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
 use super::super::phrase::{probability, signed, significant};
-use super::fall::no_partner;
+use super::fall::{capped, check_length, no_partner};
 use super::{Given, Judged, Verdict, column, table, whose};
 use crate::execute::{ActionContext, Failure};
 use crate::ml::statistics::{Alternative, mean, one_sample};
@@ -31,22 +32,36 @@ struct Ends {
     labels: Vec<(String, String)>,
     start: f64,
     end: f64,
+    /// The iteration at the end.
+    last: f64,
+    /// Points whose descent had hit its cap, of all points.
+    capped: (u64, u64),
 }
 
 impl Change {
     fn read(&self, cx: &ActionContext<'_>, given: &Given) -> Result<Ends, Failure> {
         let table = table(cx, &given.table)?;
         let (epochs, values) = (column(&table, "epoch")?, column(&table, &self.column)?);
-        let mut late =
-            epochs.iter().zip(&values).filter(|(epoch, value)| **epoch >= self.after_epoch && value.is_finite());
-        let (first, last) = (late.next(), late.next_back());
-        let (Some((_, &start)), Some((_, &end))) = (first, last) else {
-            let (column, after) = (&self.column, self.after_epoch);
-            return Err(Failure::Work(format!(
-                "`{column}` is known at fewer than two points from epoch {after} on; a change needs two"
-            )));
+        let (column_name, after) = (&self.column, self.after_epoch);
+        let mut late = (0..epochs.len()).filter(|&row| epochs[row] >= after);
+        let (Some(first), Some(last)) = (late.next(), late.next_back()) else {
+            let few =
+                format!("fewer than two points lie at epoch {after} or later; a change of `{column_name}` needs two");
+            return Err(Failure::Work(few));
         };
-        Ok(Ends { labels: given.labels.clone(), start, end })
+        if let Some(row) = [first, last].into_iter().find(|&row| !values[row].is_finite()) {
+            let unknown =
+                format!("`{column_name}` is not known at epoch {}, where the change begins or ends", epochs[row]);
+            return Err(Failure::Work(unknown));
+        }
+        let has_descents = table.column("reached").is_ok();
+        Ok(Ends {
+            labels: given.labels.clone(),
+            start: values[first],
+            end: values[last],
+            last: column(&table, "iteration")?[last],
+            capped: if has_descents { capped(&table)? } else { (0, 0) },
+        })
     }
 
     /// The verdict over the paths of `from`, each less the control with the same axes where there are any.
@@ -65,6 +80,7 @@ impl Change {
             if control.is_none() && !controls.is_empty() {
                 return Err(no_partner("control arm", &arm.labels));
             }
+            control.map_or(Ok(()), |control| check_length(arm.last, control.last))?;
             changes.push(arm.end - arm.start - control.map_or(0.0, |control| control.end - control.start));
             let whose = whose(&arm.labels, n);
             let control = control.map(|control| ("control_change", control.end - control.start));
@@ -73,7 +89,12 @@ impl Change {
         }
         let judged = self.verdict(&changes, !controls.is_empty())?;
         numbers.extend(judged.numbers);
-        Ok(Judged { claim, numbers, ..judged })
+        let (capped, points) = arms.iter().fold((0, 0), |sum, arm| (sum.0 + arm.capped.0, sum.1 + arm.capped.1));
+        let mut detail = judged.detail;
+        if capped > 0 {
+            let _ = write!(detail, "; at {capped} of {points} points the descent hit its cap");
+        }
+        Ok(Judged { claim, numbers, detail, ..judged })
     }
 
     /// The verdict on these changes.

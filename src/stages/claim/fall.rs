@@ -117,7 +117,7 @@ impl Fall {
 }
 
 /// How many points are no minima because their descent hit its cap, and how many points there are.
-fn capped(points: &Table) -> Result<(u64, u64), Failure> {
+pub(super) fn capped(points: &Table) -> Result<(u64, u64), Failure> {
     let reached = texts(points, "reached")?;
     Ok((reached.iter().filter(|&&reached| reached == "no").count() as u64, reached.len() as u64))
 }
@@ -134,11 +134,10 @@ pub(super) fn no_partner(part: &str, labels: &[(String, String)]) -> Failure {
 }
 
 /// As many iterations lead to the end of an arm as to that of its control: otherwise they say nothing of each other.
-fn check_length(arm: &Arm, control: &Arm) -> Result<(), Failure> {
-    if arm.last.to_bits() == control.last.to_bits() {
+pub(super) fn check_length(last: f64, other: f64) -> Result<(), Failure> {
+    if last.to_bits() == other.to_bits() {
         return Ok(());
     }
-    let (last, other) = (arm.last, control.last);
     let problem = format!("a path ends at iteration {last} and its control arm at iteration {other}");
     Err(Failure::Work(format!("{problem}; a control arm is `as_long_as` the training it is compared with")))
 }
@@ -196,7 +195,7 @@ fn judge(claim: String, arms: &[Arm], controls: &[Arm], (letter, alpha): (&str, 
         if control.is_none() && !controls.is_empty() {
             return Err(no_partner("control arm", &arm.labels));
         }
-        control.map_or(Ok(()), |control| check_length(arm, control))?;
+        control.map_or(Ok(()), |control| check_length(arm.last, control.last))?;
         changes.push(arm.fall - control.map_or(0.0, |control| control.fall));
         let whose = whose(&arm.labels, n);
         let named = [

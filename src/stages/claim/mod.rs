@@ -147,6 +147,18 @@ impl Kind for Claim {
                 },
             }
         });
+        let (takes_control, takes_ends) = match &statistic {
+            Statistic::LogTraceFall(_) => (true, true),
+            Statistic::Change(_) => (true, false),
+            Statistic::FractionConnected { .. } | Statistic::Within(_) => (false, false),
+        };
+        for (field, given, takes) in
+            [("control", control.is_some(), takes_control), ("ends", ends.is_some(), takes_ends)]
+        {
+            if given && !takes {
+                reader.problem(field, format!("`{field}` does not go with this statistic"));
+            }
+        }
         Arc::new(ClaimParams { says, statistic: Identity::required(statistic), from, ends, control })
     }
 
@@ -278,6 +290,7 @@ impl ActionKind for Judge {
             }
             Statistic::Change(change) => {
                 let of = |part: Part| given.iter().filter(|given| given.part == part).collect::<Vec<_>>();
+                told_apart(of(Part::From).into_iter())?;
                 change.judge(cx, claim, (&of(Part::From), &of(Part::Control)))?
             }
             Statistic::FractionConnected { after_epoch, at_least } => {
@@ -300,6 +313,7 @@ impl ActionKind for Judge {
                     }
                     arms.push(fall.read(cx, start, end.unwrap_or(start))?);
                 }
+                told_apart(of(Part::From))?;
                 let controls = of(Part::Control).map(|control| fall.read(cx, control, control));
                 let controls = controls.collect::<Result<Vec<_>, _>>()?;
                 fall.judge(claim, &arms, &controls)?
@@ -307,6 +321,19 @@ impl ActionKind for Judge {
         };
         Ok(BTreeMap::from([("claim".to_owned(), json(&judged))]))
     }
+}
+
+/// That no two trajectories have the same axes: they would count as two where there is one, and have one control.
+fn told_apart<'g>(given: impl Iterator<Item = &'g Given>) -> Result<(), Failure> {
+    let mut seen: Vec<&[(String, String)]> = Vec::new();
+    for Given { labels, .. } in given {
+        if seen.contains(&labels.as_slice()) {
+            let what = whose(labels, seen.len());
+            return Err(Failure::Work(format!("two of the trajectories to be judged have the axes of {what}")));
+        }
+        seen.push(labels);
+    }
+    Ok(())
 }
 
 /// What the numbers of a claim call a trajectory: by its axes, else by its number.

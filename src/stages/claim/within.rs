@@ -49,7 +49,8 @@ impl Number {
     }
 
     fn is_known(&self) -> bool {
-        !(self.value.is_nan() || self.least.is_nan() || self.most.is_nan())
+        // Ends that are not known, or the wrong way round, are those of no interval.
+        !self.value.is_nan() && self.least <= self.most
     }
 }
 
@@ -142,7 +143,7 @@ impl Within {
             _ if value.is_nan() => format!("{name} is not known"),
             Some(error) if error.is_nan() => format!("{name} is {told}, its standard error not known"),
             Some(error) if error > 0.0 => format!("{name} is {told} ± {}", significant(error)),
-            None if least.is_nan() || most.is_nan() => format!("{name} is {told}, its interval not known"),
+            None if !number.is_known() => format!("{name} is {told}, its interval not known"),
             None if least < most => {
                 format!("{name} is {told} (95 %: {} to {})", significant(least), significant(most))
             }

@@ -71,13 +71,15 @@ impl Drawn {
         if values.is_empty() { vec![None] } else { values }
     }
 
-    /// Whether each layer that names a panel names one that there is.
+    /// Whether each layer and each mark that names a panel names one that there is.
     pub(super) fn check_panels(&self, spec: &PanelSpec) -> Result<(), Failure> {
         let values: Vec<String> = self.panel_values().into_iter().flatten().collect();
-        for asked in spec.layers.iter().filter_map(|layer| layer.panel.as_ref()) {
+        let layers = spec.layers.iter().filter_map(|layer| Some(("layer", layer.panel.as_ref()?)));
+        let marks = spec.marks.iter().filter_map(|mark| Some(("mark", mark.panel.as_ref()?)));
+        for (what, asked) in layers.chain(marks) {
             if !values.contains(asked) {
                 let there = if values.is_empty() { "the figure has one panel".to_owned() } else { values.join(", ") };
-                return Err(Failure::Work(format!("a layer asks for the panel `{asked}`: {there}")));
+                return Err(Failure::Work(format!("a {what} asks for the panel `{asked}`: {there}")));
             }
         }
         Ok(())

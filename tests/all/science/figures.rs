@@ -220,6 +220,30 @@ fn a_plot_of_a_column_or_a_panel_that_is_not_there_says_what_is() {
 }
 
 #[test]
+fn layers_and_marks_may_name_panels_of_their_own() {
+    let panels =
+        "y = { label = \"trace\", unit = \"nats\" }\npanels = { second = \"B\", first = \"A\", unused = \"C\" }";
+    let layers = r#"layers = [
+  { from = "trace", panel = "first", x = "epoch", y = "trace" },
+  { from = "trace", panel = "second", x = "epoch", y = "sd" },
+  { from = "trace", x = "epoch", y = "stderr", only = ["probes", "4"] },
+]
+marks = [{ kind = "horizontal", at = 1, panel = "second", label = "here" }]"#;
+    let manifest = TINY.replace("y = { label = \"trace\", unit = \"nats\" }", panels);
+    let start = manifest.find("layers = [").unwrap();
+    let end = start + manifest[start..].find('\n').unwrap();
+    let lab = Lab::new(&format!("{}{layers}{}", &manifest[..start], &manifest[end..]));
+    lab.run(&[]);
+    let table = lab.table("figure.csv");
+    let drawn: Vec<(&str, &str)> = table.texts("panel").into_iter().zip(table.texts("y_column")).collect();
+    let count = |panel, column| drawn.iter().filter(|row| **row == (panel, column)).count();
+    assert_eq!([count("first", "trace (nats)"), count("second", "sd (nats)"), drawn.len()], [7, 7, 28], "{drawn:?}");
+    assert_eq!([count("first", "stderr (nats)"), count("second", "stderr (nats)")], [7, 7], "{drawn:?}");
+    let svg = String::from_utf8(lab.result("figure.svg")).unwrap();
+    assert!(!elements(&svg).is_empty());
+}
+
+#[test]
 fn points_that_a_given_axis_leaves_out_are_warned_of() {
     let lab = Lab::new(&TINY.replace("unit = \"nats\" }", "unit = \"nats\", low = 0, high = 1 }"));
     let ran = lab.run(&[]);

@@ -192,7 +192,13 @@ fn the_drift_is_that_of_its_formula_and_its_trace_that_of_the_whole_matrix() {
     let (square, drift) = (table.numbers("gradient_square"), table.numbers("drift"));
     assert!((drift[1] + 0.5 * 0.75 / 50.0 * 0.25 * square[1]).abs() < 1e-12 * square[1].abs());
     let none = lab.try_run(&["stage.train.labels=soft", "stage.train.noise=none"]);
-    assert!(none.words.contains("the drift is that of SGD's noise"), "{}", none.words);
+    assert!(none.words.contains("than that of SGD's noise"), "{}", none.words);
+    let unknown = lab.try_run(&["stage.train.labels=soft"]);
+    assert!(unknown.words.contains("give the `k` that `alignment` measures"), "{}", unknown.words);
+    let cosine = lab.try_run(&["stage.train.schedule={ kind = \"cosine\", total = 6 }"]);
+    assert!(cosine.words.contains("the drift is another with a learning rate that changes"), "{}", cosine.words);
+    let rough = lab.run(&["stage.drift.steps=6", "stage.drift.steep_above=0.001"]);
+    assert!(rough.words.contains("do not resolve all eigenvalues above `steep_above`"), "{}", rough.words);
 }
 
 #[test]
@@ -237,7 +243,7 @@ fn the_scale_invariant_trace_takes_one_more_form_a_probe() {
 fn a_report_is_a_row_a_claim_and_knows_what_an_edit_left_behind() {
     let lab = Lab::new(TINY);
     let report = |more: &[&str]| lab.says(&[&["report", "study.toml"], more].concat());
-    assert!(report(&[]).contains("| tiny | claim |  | not judged | small |"), "{}", report(&[]));
+    assert!(report(&[]).contains("| tiny | the path is connected |  | not judged | small |"), "{}", report(&[]));
     lab.run(&[]);
     let judged = report(&[]);
     assert!(judged.starts_with("| figure | claim | number | verdict | profile |\n| --- |"), "{judged}");
