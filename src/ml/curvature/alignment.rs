@@ -86,7 +86,9 @@ impl PairMoments {
         let mut own = vec![0.0; n];
         let places = (0..n).flat_map(|row| (0..row).map(move |column| [row, column]));
         for (square, place) in self.squares.iter().zip(places) {
-            place.into_iter().for_each(|pair| own[pair] += square);
+            for pair in place {
+                own[pair] += square;
+            }
         }
         let means = |form: f64, square: f64, n: usize| (form / n as f64, 2.0 * square / (n * (n - 1)) as f64);
         let without = self.forms.iter().zip(own).map(|(one, own)| means(form - one, square - own, n - 1));

@@ -94,7 +94,7 @@ impl Change {
         if capped > 0 {
             let _ = write!(detail, "; at {capped} of {points} points the descent hit its cap");
         }
-        Ok(Judged { claim, numbers, detail, ..judged })
+        Ok(Judged { claim, detail, numbers, ..judged })
     }
 
     /// The verdict on these changes.
