@@ -93,7 +93,7 @@ fn says(params: &dyn Params) -> String {
 }
 
 /// What a claim stage found, as far as it is there.
-fn judged(here: &Here<'_>, key: &crate::key::Key) -> Option<Value> {
+fn judged(here: &Here<'_>, key: &key::Key) -> Option<Value> {
     let record = here.record(key)?;
     serde_json::from_slice(&here.bytes(record.outputs.get("claim")?)?).ok()
 }

@@ -225,7 +225,10 @@ impl Work for TrainParams {
 }
 
 /// How many samples an encoded data set has; read once a stage, not once an action.
-fn samples(cx: &StageContext<'_>, data: &Output) -> Result<usize, Failure> {
+///
+/// # Errors
+/// If its bytes are absent or do not decode.
+pub fn samples(cx: &StageContext<'_>, data: &Output) -> Result<usize, Failure> {
     let set =
         cx.engine().memo().get(&data.digest.to_string(), || Ok(crate::ml::data::Dataset::decode(&cx.read(data)?)?))?;
     Ok(set.len())

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::super::phrase::{probability, signed, significant};
-use super::fall::{capped, check_length, no_partner};
-use super::{Given, Judged, Verdict, column, table, whose};
+use super::fall::{capped, check_length};
+use super::{Given, Judged, Verdict, column, partner, table, whose};
 use crate::execute::{ActionContext, Failure};
 use crate::ml::statistics::{Alternative, mean, one_sample};
 
@@ -76,10 +76,7 @@ impl Change {
         let mut changes = Vec::with_capacity(arms.len());
         let mut numbers = BTreeMap::new();
         for (n, arm) in arms.iter().enumerate() {
-            let control = controls.iter().find(|control| control.labels == arm.labels);
-            if control.is_none() && !controls.is_empty() {
-                return Err(no_partner("control arm", &arm.labels));
-            }
+            let control = partner(&controls, &arm.labels, |control| &control.labels)?;
             control.map_or(Ok(()), |control| check_length(arm.last, control.last))?;
             changes.push(arm.end - arm.start - control.map_or(0.0, |control| control.end - control.start));
             let whose = whose(&arm.labels, n);
@@ -113,11 +110,7 @@ impl Change {
             let (t, p) = (signed(test.t, if test.t.abs() < 10.0 { 2 } else { 1 }), probability(test.p));
             let over = changes.len();
             parts.push(format!("one-sided t-test over {over} trajectories: t = {t}, df = {}, {p}", test.df));
-            match test.p {
-                p if p < self.alpha => Verdict::Holds,
-                p if 1.0 - p < self.alpha => Verdict::Fails,
-                _ => Verdict::Undecided,
-            }
+            Verdict::of_p(test.p, self.alpha)
         } else {
             parts.push("without spread over trajectories no test is possible".to_owned());
             Verdict::Undecided

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::super::phrase::{probability, signed};
-use super::{Given, Judged, Verdict, column, table, texts, whose};
+use super::{Given, Judged, Verdict, column, partner, table, texts, whose};
 use crate::execute::{ActionContext, Failure};
 use crate::ml::statistics::{Alternative, mean, one_sample, spearman, stderr, student_t_cdf};
 use crate::plot::Table;
@@ -172,11 +172,7 @@ impl Test {
     }
 
     fn verdict(&self, alpha: f64) -> Verdict {
-        match self.p {
-            p if p < alpha => Verdict::Holds,
-            p if 1.0 - p < alpha => Verdict::Fails,
-            _ => Verdict::Undecided,
-        }
+        Verdict::of_p(self.p, alpha)
     }
 }
 
@@ -191,10 +187,7 @@ fn judge(claim: String, arms: &[Arm], controls: &[Arm], (letter, alpha): (&str, 
     let mut changes = Vec::with_capacity(arms.len());
     let mut numbers = BTreeMap::new();
     for (n, arm) in arms.iter().enumerate() {
-        let control = controls.iter().find(|control| control.labels == arm.labels);
-        if control.is_none() && !controls.is_empty() {
-            return Err(no_partner("control arm", &arm.labels));
-        }
+        let control = partner(controls, &arm.labels, |control| &control.labels)?;
         control.map_or(Ok(()), |control| check_length(arm.last, control.last))?;
         changes.push(arm.fall - control.map_or(0.0, |control| control.fall));
         let whose = whose(&arm.labels, n);

@@ -336,6 +336,27 @@ fn told_apart<'g>(given: impl Iterator<Item = &'g Given>) -> Result<(), Failure>
     Ok(())
 }
 
+/// The control with the axes of a trajectory; none where there are no controls.
+fn partner<'c, T>(
+    controls: &'c [T],
+    labels: &[(String, String)],
+    labels_of: impl Fn(&T) -> &[(String, String)],
+) -> Result<Option<&'c T>, Failure> {
+    let control = controls.iter().find(|control| labels_of(control) == labels);
+    if control.is_none() && !controls.is_empty() { Err(fall::no_partner("control arm", labels)) } else { Ok(control) }
+}
+
+impl Verdict {
+    /// That of a one-sided test: the contrary is shown where its own p is as small.
+    fn of_p(p: f64, alpha: f64) -> Self {
+        match p {
+            p if p < alpha => Self::Holds,
+            p if 1.0 - p < alpha => Self::Fails,
+            _ => Self::Undecided,
+        }
+    }
+}
+
 /// What the numbers of a claim call a trajectory: by its axes, else by its number.
 fn whose(labels: &[(String, String)], number: usize) -> String {
     let axes: Vec<String> = labels.iter().map(|(axis, value)| format!("{axis}={value}")).collect();

@@ -257,3 +257,25 @@ fn an_arm_without_its_control_fails_the_claim_and_nothing_else() {
     assert_eq!((ran.code, ran.in_state("failed")), (1, vec!["falls"]));
     assert!(ran.words.contains("no control arm has the axes seed=0"), "{}", ran.words);
 }
+
+#[test]
+fn a_report_is_a_row_a_claim_and_knows_what_an_edit_left_behind() {
+    let lab = Lab::new(TINY);
+    let report = |more: &[&str]| lab.says(&[&["report", "study.toml"], more].concat());
+    assert!(report(&[]).contains("| tiny | the path is connected |  | not judged | small |"), "{}", report(&[]));
+    lab.run(&[]);
+    let judged = report(&[]);
+    assert!(judged.starts_with("| figure | claim | number | verdict | profile |\n| --- |"), "{judged}");
+    assert!(judged.contains("| tiny | the path is connected | "), "{judged}");
+    assert_eq!(judged.lines().count(), 3);
+    lab.write(&TINY.replace("epochs = 6", "epochs = 7"));
+    assert!(report(&[]).contains(", before an edit | small |"), "{}", report(&[]));
+    std::fs::write(lab.path("page.md"), "a\n<!-- claims -->\nold\n<!-- /claims -->\nb\n").unwrap();
+    lab.write(TINY);
+    report(&["--into", "page.md"]);
+    let page = std::fs::read_to_string(lab.path("page.md")).unwrap();
+    assert_eq!(page, format!("a\n<!-- claims -->\n{judged}<!-- /claims -->\nb\n"));
+    std::fs::write(lab.path("page.md"), "nothing\n").unwrap();
+    let refused = lab.program(&["report", "study.toml", "--into", "page.md"]);
+    assert_eq!(refused.status.code(), Some(2));
+}

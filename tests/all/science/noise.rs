@@ -238,25 +238,3 @@ fn the_scale_invariant_trace_takes_one_more_form_a_probe() {
     let norm = norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt();
     assert!((table.numbers("theta_norm")[0] - norm).abs() < 1e-6 * norm);
 }
-
-#[test]
-fn a_report_is_a_row_a_claim_and_knows_what_an_edit_left_behind() {
-    let lab = Lab::new(TINY);
-    let report = |more: &[&str]| lab.says(&[&["report", "study.toml"], more].concat());
-    assert!(report(&[]).contains("| tiny | the path is connected |  | not judged | small |"), "{}", report(&[]));
-    lab.run(&[]);
-    let judged = report(&[]);
-    assert!(judged.starts_with("| figure | claim | number | verdict | profile |\n| --- |"), "{judged}");
-    assert!(judged.contains("| tiny | the path is connected | "), "{judged}");
-    assert_eq!(judged.lines().count(), 3);
-    lab.write(&TINY.replace("epochs = 6", "epochs = 7"));
-    assert!(report(&[]).contains(", before an edit | small |"), "{}", report(&[]));
-    std::fs::write(lab.path("page.md"), "a\n<!-- claims -->\nold\n<!-- /claims -->\nb\n").unwrap();
-    lab.write(TINY);
-    report(&["--into", "page.md"]);
-    let page = std::fs::read_to_string(lab.path("page.md")).unwrap();
-    assert_eq!(page, format!("a\n<!-- claims -->\n{judged}<!-- /claims -->\nb\n"));
-    std::fs::write(lab.path("page.md"), "nothing\n").unwrap();
-    let refused = lab.program(&["report", "study.toml", "--into", "page.md"]);
-    assert_eq!(refused.status.code(), Some(2));
-}
