@@ -28,6 +28,24 @@ bench *ARGS:
 bench-peers *ROWS:
     python3 benches/peers/bench.py {{ROWS}}
 
+# The numerics suite on this machine's card.
+test-cuda:
+    cargo test --release --lib -- --ignored on_cuda --test-threads 1
+
+# Gradients, quadratic forms, descents and epochs on this machine's card beside PyTorch, which `python3` has: all rows, or those whose names contain a word.
+bench-cuda *ROWS:
+    scripts/cuda build target/cuda
+    scripts/cuda bench target/cuda {{ROWS}}
+
+# Whether it compiles without GPUs; with them is the default.
+ci-cuda:
+    cargo check --release --all-targets
+    cargo check --release --no-default-features
+
+# Makes the PTX of the kernels anew, with nvcc.
+kernels:
+    scripts/kernels
+
 # The documentation of the code.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::ml::card::Cards;
+
 /// Runs loss-landscape studies declared in TOML, incremental to the action.
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true, arg_required_else_help = true)]
@@ -74,8 +76,33 @@ pub struct StudyArgs {
     #[arg(long, value_name = "DIR")]
     pub results: Option<PathBuf>,
     /// Where to compute: `auto`, `cpu`, `cuda`, `cuda:0`; stages that name a device keep theirs.
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", env = "THALWEG_DEVICE")]
     pub device: String,
+    /// Cards in the machine's memory in place of its own, so many with so many MiB each, for tests: `simulated:2:64`. The first is lost
+    /// after so many launches with `:lost-after=500`; `:seed=7` runs blocks and threads in an order of that seed.
+    #[arg(long, hide = true, value_name = "CARDS", value_parser = parse_cards)]
+    pub cards: Option<Cards>,
+}
+
+fn parse_cards(text: &str) -> Result<Cards, String> {
+    let expected = || "expected `simulated:COUNT:MIB`, and behind it `:lost-after=LAUNCHES` or `:seed=SEED`".to_owned();
+    let mut parts = text.split(':');
+    if parts.next() != Some("simulated") {
+        return Err(expected());
+    }
+    let mut size = || parts.next().and_then(|part| part.parse::<usize>().ok()).ok_or_else(expected);
+    let (count, mebibytes) = (size()?, size()?);
+    let (mut lost_after, mut seed) = (None, None);
+    for part in parts {
+        let (name, number) = part.split_once('=').ok_or_else(expected)?;
+        let number = Some(number.parse().map_err(|_| expected())?);
+        match name {
+            "lost-after" => lost_after = number,
+            "seed" => seed = number,
+            _ => return Err(expected()),
+        }
+    }
+    Ok(Cards::Simulated { count, bytes: mebibytes << 20, lost_after, seed })
 }
 
 /// How to run a study.

@@ -2,11 +2,11 @@
 
 use std::hint::black_box;
 
-use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use thalweg::ml::ops::conv::{Geometry, conv2d, conv2d_input, conv2d_weight};
 use thalweg::ml::ops::norm::{Then, batch_norm, batch_norm_adjoint};
 use thalweg::ml::rng::Stream;
+use thalweg::ml::tensor::{Device, Tensor};
 
 use crate::{Result, Run, timed};
 
@@ -65,6 +65,7 @@ pub fn norm(direction: &str, channels: usize, side: usize) -> Result<Run> {
 /// A product of square matrices by the `gemm` crate on all threads: what the machine computes at best, one product at a time.
 pub fn gemm(size: usize) -> Result<Run> {
     let (a, b) = (random(&[size, size], 0)?, random(&[size, size], 1)?);
+    let (a, b) = (a.host()?, b.host()?);
     Ok(timed(move || Ok(a.matmul(&b)?)))
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use candle_core::{DType, Device};
 use serde_json::json;
 use thalweg::ml::curvature::dense::dense;
 use thalweg::ml::curvature::operator::At;
@@ -13,6 +12,7 @@ use thalweg::ml::models::{Activation, Architecture};
 use thalweg::ml::objective::{NoInterrupt, Objective, Placement};
 use thalweg::ml::params::Theta;
 use thalweg::ml::rng::Stream;
+use thalweg::ml::tensor::{DType, Device};
 
 use crate::{Result, Run, timed};
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor, safetensors};
+use candle_core::safetensors;
 use serde_json::json;
 use thalweg::ml::curvature::deflation::Subspace;
 use thalweg::ml::curvature::operator::At;
@@ -16,6 +16,7 @@ use thalweg::ml::objective::{BatchTargets, NoInterrupt};
 use thalweg::ml::optim::Sgd;
 use thalweg::ml::params::Theta;
 use thalweg::ml::rng::Stream;
+use thalweg::ml::tensor::{DType, Device, Tensor};
 
 use crate::networks::{CLASSES, Placed, place};
 use crate::{Result, Run};
@@ -47,22 +48,22 @@ pub fn train(path: &str) -> Run {
         }
         let mut file = HashMap::new();
         for (index, part) in theta.layout().parts().iter().enumerate() {
-            file.insert(part.name.clone(), theta.view(index)?);
+            file.insert(part.name.clone(), theta.view(index)?.host()?);
         }
         let [channels, height, width] = SHAPE;
         file.insert(
             "images".into(),
-            Tensor::from_slice(&data.inputs, (SAMPLES, channels, height, width), &Device::Cpu)?,
+            Tensor::from_slice(&data.inputs, (SAMPLES, channels, height, width), &Device::Cpu)?.host()?,
         );
         let labels = data.labels.iter().map(|&label| i64::from(label)).collect();
-        file.insert("labels".into(), Tensor::from_vec(labels, SAMPLES, &Device::Cpu)?);
+        file.insert("labels".into(), Tensor::from_vec(labels, SAMPLES, &Device::Cpu)?.host()?);
         safetensors::save(&file, &path)?;
         Ok(json!({ "loss": objective.value(&theta, &NoInterrupt)? }))
     })
 }
 
 fn read(path: &str) -> Result<Placed> {
-    let file = safetensors::load(path, &Device::Cpu)?;
+    let file = safetensors::load(path, &candle_core::Device::Cpu)?;
     let of = |name: &str| file.get(name).ok_or_else(|| format!("no `{name}` in `{path}`"));
     let inputs = of("images")?.flatten_all()?.to_vec1()?;
     let labels =

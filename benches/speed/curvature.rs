@@ -1,7 +1,6 @@
 //! The whole Hessian of a network of 6,220 parameters over 500 samples, in f64, and all its eigenvalues: to be held beside
 //! `numpy.linalg.eigvalsh` of a matrix of as many rows.
 
-use candle_core::{DType, Device};
 use divan::{Bencher, black_box};
 use thalweg::ml::curvature::dense::dense;
 use thalweg::ml::curvature::operator::At;
@@ -11,6 +10,7 @@ use thalweg::ml::models::{Activation, Architecture};
 use thalweg::ml::objective::{NoInterrupt, Objective, Placement};
 use thalweg::ml::params::Theta;
 use thalweg::ml::rng::Stream;
+use thalweg::ml::tensor::{DType, Device};
 
 fn network() -> (Objective, Theta) {
     let mut draws = Stream::new(0, "inputs").at(0, 0);

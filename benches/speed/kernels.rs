@@ -12,7 +12,7 @@ use thalweg::ml::ops::pool;
 use thalweg::ml::params::Theta;
 use thalweg::ml::rng::Stream;
 
-use candle_core::{DType, Device, Tensor};
+use thalweg::ml::tensor::{DType, Device, Tensor};
 
 /// Images in a batch of the larger networks.
 const BATCH: usize = 32;
@@ -121,14 +121,14 @@ fn narrowing_forward(bencher: Bencher<'_, '_>, sizes: &(usize, usize, usize)) {
 #[divan::bench(args = NARROWING, sample_count = 10)]
 fn narrowing_to_input(bencher: Bencher<'_, '_>, sizes: &(usize, usize, usize)) {
     let (x, w, g, geometry) = narrowing(sizes);
-    let dims = x.dims4().expect("images").into();
+    let dims = x.dims4().expect("images");
     bencher.bench_local(|| conv2d_input(black_box(&g), &w, dims, geometry).expect("a gradient"));
 }
 
 #[divan::bench(args = NARROWING, sample_count = 10)]
 fn narrowing_to_weight(bencher: Bencher<'_, '_>, sizes: &(usize, usize, usize)) {
     let (x, w, g, geometry) = narrowing(sizes);
-    let dims = w.dims4().expect("a kernel").into();
+    let dims = w.dims4().expect("a kernel");
     bencher.bench_local(|| conv2d_weight(black_box(&g), &x, dims, geometry).expect("a gradient"));
 }
 
@@ -149,14 +149,14 @@ fn small_forward(bencher: Bencher<'_, '_>, sizes: &(usize, usize, usize)) {
 #[divan::bench(args = SMALL, sample_count = 50)]
 fn small_to_input(bencher: Bencher<'_, '_>, sizes: &(usize, usize, usize)) {
     let (x, w, g) = small(sizes);
-    let dims = x.dims4().expect("images").into();
+    let dims = x.dims4().expect("images");
     bencher.bench_local(|| conv2d_input(black_box(&g), &w, dims, SAME).expect("a gradient"));
 }
 
 #[divan::bench(args = SMALL, sample_count = 50)]
 fn small_to_weight(bencher: Bencher<'_, '_>, sizes: &(usize, usize, usize)) {
     let (x, w, g) = small(sizes);
-    let dims = w.dims4().expect("a kernel").into();
+    let dims = w.dims4().expect("a kernel");
     bencher.bench_local(|| conv2d_weight(black_box(&g), &x, dims, SAME).expect("a gradient"));
 }
 
@@ -170,6 +170,7 @@ fn max_pool_of_small_images(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 5)]
 fn product_of_2048(bencher: Bencher<'_, '_>) {
     let (a, b) = (random(&[2048, 2048]), random(&[2048, 2048]));
+    let (a, b) = (a.host().expect("here"), b.host().expect("here"));
     bencher.bench_local(|| black_box(&a).matmul(&b).expect("a product"));
 }
 

@@ -37,7 +37,13 @@ pub fn export(args: &ExportArgs, streams: &mut Streams<'_>) -> Result<Exit, Prob
     let record = inspect::fresh_record(&project, &store, i, &args.study)?;
     let engine = engine(&project, &store, 1, (events, cancel));
     let last = store.read_root(&project.study.name, &project.study.profile)?.unwrap_or_default();
-    let here = Here { store: &store, last, root: project.root.clone(), device: args.study.device.clone() };
+    let here = Here {
+        store: &store,
+        last,
+        root: project.root.clone(),
+        device: args.study.device.clone(),
+        machine: project.machine.clone(),
+    };
     let works = works(&project);
     let needed = Graph::new(&project.study).with_all_above(&[i]);
     // All is fresh, so this runs nothing; it learns what each stage made, by which lost bytes are made again.

@@ -38,7 +38,7 @@ fn open(project: &Project, streams: &Streams<'_>) -> Result<Store, Problem> {
 
 fn here<'s>(project: &Project, store: &'s Store, args: &StudyArgs) -> Result<Here<'s>, Problem> {
     let last = store.read_root(&project.study.name, &project.study.profile)?.unwrap_or_default();
-    Ok(Here { store, last, root: project.root.clone(), device: args.device.clone() })
+    Ok(Here { store, last, root: project.root.clone(), device: args.device.clone(), machine: project.machine.clone() })
 }
 
 /// Checks a manifest, in every way that needs no cache.

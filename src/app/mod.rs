@@ -8,6 +8,7 @@ mod cache;
 mod exit;
 mod export;
 mod inspect;
+mod machine;
 mod places;
 mod project;
 mod report;

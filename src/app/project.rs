@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::machine::Machine;
 use super::{Exit, Problem, Streams, places};
 use crate::cli::StudyArgs;
 use crate::manifest::{self, Instance, Source, Study};
+use crate::ml::card::Cards;
 use crate::report::words;
 use crate::stages;
 
@@ -18,6 +20,8 @@ pub struct Project {
     pub cache: PathBuf,
     /// The results of all studies.
     pub results: PathBuf,
+    /// The machine.
+    pub machine: Machine,
 }
 
 impl Project {
@@ -49,7 +53,8 @@ impl Project {
         let root = root_of(&args.manifest);
         let cache = args.cache.clone().unwrap_or_else(|| root.join("cache"));
         let results = args.results.clone().unwrap_or_else(|| root.join("results"));
-        Ok(Self { study, root, cache, results })
+        let machine = Machine::new(args.cards.clone().unwrap_or(Cards::Cuda));
+        Ok(Self { study, root, cache, results, machine })
     }
 
     /// The one instance that a word of the command line leads to; `None` where it names no stage.

@@ -35,11 +35,18 @@ pub fn report(args: &ReportArgs, streams: &mut Streams<'_>) -> Result<Exit, Prob
             cache: args.cache.clone(),
             results: None,
             device: args.device.clone(),
+            cards: None,
         };
         let project = Project::read(&study)?;
         let store = Store::open_to_look(&project.cache, Arc::new(RealDisk), streams.teller())?;
         let last = store.read_root(&project.study.name, &project.study.profile)?.unwrap_or_default();
-        let here = Here { store: &store, last, root: project.root.clone(), device: args.device.clone() };
+        let here = Here {
+            store: &store,
+            last,
+            root: project.root.clone(),
+            device: args.device.clone(),
+            machine: project.machine.clone(),
+        };
         table.extend(rows(&project, &here));
     }
     match &args.into {

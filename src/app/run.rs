@@ -14,8 +14,8 @@ use crate::event::{Event, Sink};
 use crate::execute::{Cancel, Devices, Engine, Failure, Work};
 use crate::plan::Graph;
 use crate::report::{Fan, JsonLines, Lines, Live, Manner, Summary, Tally};
-use crate::schedule::{Outcome, Pool, Schedule, State};
-use crate::stages;
+use crate::schedule::{Outcome, Schedule, State};
+use crate::stages::{self, card::Footprints};
 use crate::store::{self, RealDisk, Store};
 
 /// Runs whatever is stale.
@@ -35,7 +35,13 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     events.emit(Event::RunStarted { study: study.clone(), profile: profile.clone(), stages: wanted.len(), jobs });
     let engine = engine(&project, &store, jobs, (Arc::clone(&events), cancel.clone()));
     let last = store.read_root(study, profile)?.unwrap_or_default();
-    let here = Here { store: &store, last, root: project.root.clone(), device: args.study.device.clone() };
+    let here = Here {
+        store: &store,
+        last,
+        root: project.root.clone(),
+        device: args.study.device.clone(),
+        machine: project.machine.clone(),
+    };
     let works = works(&project);
     let whole = wanted.len() == project.study.instances.len();
     let schedule = Schedule::new((&project.study, &works), wanted, &engine, &here, jobs);
@@ -86,9 +92,9 @@ pub fn works(project: &Project) -> Vec<Arc<dyn Work>> {
 
 /// The engine of a project, with room for so many actions side by side.
 pub fn engine(project: &Project, store: &Arc<Store>, jobs: usize, ears: (Arc<dyn Sink>, Cancel)) -> Engine {
-    let pool: Arc<dyn Devices> = Arc::new(Pool::cpu(jobs));
+    let pool: Arc<dyn Devices> = Arc::new(project.machine.pool(jobs));
     let executable = std::env::current_exe().unwrap_or_else(|_| "thalweg".into());
-    Engine::new(Arc::clone(store), &stages::actions(), pool, ears, (project.root.clone(), executable))
+    Engine::new(Arc::clone(store), &stages::actions(), (pool, &Footprints), ears, (project.root.clone(), executable))
 }
 
 /// The first signal asks the run to stop; a second one ends the program at once.
@@ -166,7 +172,7 @@ fn remember(store: &Store, project: &Project, outcome: &Outcome, whole: bool) ->
 fn exit(outcome: &Outcome, counts: &crate::report::Counts) -> Exit {
     if outcome.interrupted {
         Exit::Interrupted
-    } else if outcome.machine.is_some() {
+    } else if outcome.machine.is_some() || outcome.lost.is_some() {
         Exit::Machine
     } else if outcome.failed() {
         Exit::StageFailed

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::machine::Machine;
 use crate::key::{Digest, Key, Output, Record, Records};
 use crate::manifest::Known;
 use crate::plan::World;
@@ -17,6 +18,8 @@ pub struct Here<'a> {
     pub root: PathBuf,
     /// `--device`.
     pub device: String,
+    /// The machine, which is asked what runs where nothing says.
+    pub machine: Machine,
 }
 
 impl Records for Here<'_> {
@@ -49,6 +52,6 @@ impl World for Here<'_> {
     }
 
     fn backend(&self) -> &'static str {
-        "cpu"
+        self.machine.backend()
     }
 }

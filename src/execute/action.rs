@@ -1,6 +1,7 @@
 //! Actions: the unit that the cache knows. An action is its fingerprint and where its inputs are; the code that runs it is found by its
 //! kind, so that a record alone is enough to run it again.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Device, Engine, Failure};
+use super::{Device, Engine, Failure, Means};
 use crate::key::{Digest, Fingerprint, Identity, Ingredients, Key, Output};
 
 /// Where an input's bytes are.
@@ -148,6 +149,7 @@ pub struct ActionContext<'a> {
     pub(super) action: &'a Action,
     pub(super) engine: &'a Engine,
     pub(super) device: Device,
+    pub(super) means: Option<Arc<dyn Means>>,
 }
 
 impl ActionContext<'_> {
@@ -159,6 +161,12 @@ impl ActionContext<'_> {
     /// The device it holds a lease on.
     pub fn device(&self) -> Device {
         self.device
+    }
+
+    /// What its place on the device is, where it is a `T`.
+    pub fn means<T: Means>(&self) -> Option<&T> {
+        let means: &dyn Any = &**self.means.as_ref()?;
+        means.downcast_ref()
     }
 
     /// A parameter, or `default` where it was left out of the key.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::{
-    Action, ActionContext, ActionKind, Cancel, Device, Devices, Failure, Memo, Payload, Produced, Source, guard,
+    Action, ActionContext, ActionKind, Cancel, Device, Devices, Failure, Footprint, Lease, Memo, Payload, Produced,
+    Source, Wanted, guard,
 };
 use crate::event::{Event, Sink};
 use crate::key::{Arithmetic, Context, Digest, Key, Output, Outputs, Record};
@@ -21,6 +22,7 @@ pub struct Engine {
     pub(super) store: Arc<Store>,
     pub(super) kinds: BTreeMap<&'static str, &'static dyn ActionKind>,
     pub(super) devices: Arc<dyn Devices>,
+    pub(super) footprint: &'static dyn Footprint,
     pub(super) events: Arc<dyn Sink>,
     pub(super) cancel: Cancel,
     pub(super) arithmetic: Arithmetic,
@@ -38,6 +40,8 @@ pub struct Caller {
     pub stage: String,
     /// The backend that was resolved for it.
     pub backend: String,
+    /// The GPU that the user named for it.
+    pub ordinal: Option<usize>,
     /// Actions found.
     pub hit: AtomicU64,
     /// Actions run.
@@ -52,7 +56,7 @@ impl Engine {
     pub fn new(
         store: Arc<Store>,
         kinds: &[&'static dyn ActionKind],
-        devices: Arc<dyn Devices>,
+        (devices, footprint): (Arc<dyn Devices>, &'static dyn Footprint),
         (events, cancel): (Arc<dyn Sink>, Cancel),
         (root, executable): (PathBuf, PathBuf),
     ) -> Self {
@@ -60,6 +64,7 @@ impl Engine {
             store,
             kinds: kinds.iter().map(|kind| (kind.name(), *kind)).collect(),
             devices,
+            footprint,
             events,
             cancel,
             arithmetic: super::arithmetic(),
@@ -209,24 +214,14 @@ impl Engine {
     ) -> Result<Vec<Record>, Failure> {
         let actions: Vec<&Action> = reservations.iter().map(|reservation| actions[reservation.key()]).collect();
         let kind = self.kind(&actions[0].fingerprint.kind)?;
-        let lease = self.devices.lease(&caller.backend, &|| self.cancel.raised())?;
         let event = |key, kind: &str| (caller.stage.clone(), kind.to_owned(), key);
-        for action in &actions {
-            let (stage, kind, key) = event(action.key(), kind.name());
-            self.events.emit(Event::ActionStarted { stage, kind, key });
-        }
-        let start = Instant::now();
-        let contexts: Vec<_> =
-            actions.iter().map(|action| ActionContext { action, engine: self, device: lease.device() }).collect();
-        let produced = kind.run_group(&contexts)?;
-        let seconds = start.elapsed().as_secs_f64() / actions.len() as f64;
-        drop(lease);
+        let Ran { produced, seconds, arithmetic } = self.run_group(caller, kind, &actions)?;
         actions.iter().try_for_each(|action| self.check_files(action))?;
         let produced: Vec<_> = produced.into_iter().map(apart).collect();
         let mut group = Vec::with_capacity(actions.len());
         for ((action, reservation), (bytes, kept)) in actions.iter().zip(reservations).zip(&produced) {
             let (fingerprint, context, kept) =
-                (action.fingerprint.clone(), self.context(action, seconds), kept.clone());
+                (action.fingerprint.clone(), self.context(action, seconds, &arithmetic), kept.clone());
             let make = |outputs: Outputs| Record::new(fingerprint, kept.into_iter().chain(outputs).collect(), context);
             group.push(Finished { reservation, outputs: bytes, make });
         }
@@ -237,6 +232,64 @@ impl Engine {
             self.events.emit(Event::ActionFinished { stage, kind, key, seconds });
         }
         Ok(records)
+    }
+
+    /// Runs actions of one kind on a device. One that is lost is not asked again, and another takes over where there is one; where others
+    /// have too much of a device's memory, the actions run once more when nobody has.
+    fn run_group(&self, caller: &Caller, kind: &dyn ActionKind, actions: &[&Action]) -> Result<Ran, Failure> {
+        let mut alone = false;
+        loop {
+            let wanted = self.wanted(caller, actions, alone)?;
+            let lease = self.devices.lease(&wanted, &|| self.cancel.raised())?;
+            for action in actions {
+                let (stage, kind, key) = (caller.stage.clone(), kind.name().to_owned(), action.key());
+                self.events.emit(Event::ActionStarted { stage, kind, key });
+            }
+            let start = Instant::now();
+            let contexts: Vec<_> = actions.iter().map(|action| self.action_context(action, &*lease)).collect();
+            let problem = match kind.run_group(&contexts) {
+                Ok(produced) => {
+                    let seconds = start.elapsed().as_secs_f64() / actions.len() as f64;
+                    return Ok(Ran { produced, seconds, arithmetic: lease.arithmetic().clone() });
+                }
+                Err(problem) => problem,
+            };
+            match problem {
+                Failure::Lost(problem) => {
+                    self.devices.retire(lease.device());
+                    self.memo.forget();
+                    if self.devices.places(&caller.backend) == 0 || caller.ordinal.is_some() {
+                        return Err(Failure::Lost(problem));
+                    }
+                    let message = format!("{problem}; its actions go on elsewhere");
+                    self.events.emit(Event::Warning { stage: Some(caller.stage.clone()), message });
+                }
+                Failure::Memory(_) if !alone => {
+                    // What actions that are through keep decoded on the device is in the way too.
+                    self.memo.forget();
+                    alone = true;
+                }
+                Failure::Memory(problem) => return Err(self.too_large(&contexts[0], problem)),
+                problem => return Err(problem),
+            }
+        }
+    }
+
+    /// What some actions want of a device.
+    fn wanted<'c>(&self, caller: &'c Caller, actions: &[&Action], alone: bool) -> Result<Wanted<'c>, Failure> {
+        let wanted = Wanted { backend: &caller.backend, ordinal: caller.ordinal, bytes: u64::MAX };
+        if alone || caller.backend == Device::Cpu.backend() {
+            return Ok(wanted);
+        }
+        let context = |action| ActionContext { action, engine: self, device: Device::Cpu, means: None };
+        let contexts: Vec<_> = actions.iter().map(|action| context(action)).collect();
+        Ok(Wanted { bytes: self.footprint.bytes(&contexts)?, ..wanted })
+    }
+
+    fn too_large(&self, cx: &ActionContext<'_>, problem: String) -> Failure {
+        let bytes = self.devices.memory(cx.device());
+        let advice = self.footprint.advice(cx, bytes).map_or_else(String::new, |advice| format!("; {advice}"));
+        Failure::Work(problem + &advice)
     }
 
     pub(super) fn kind(&self, name: &str) -> Result<&'static dyn ActionKind, Failure> {
@@ -278,7 +331,7 @@ impl Engine {
         self.store.digest_file(path).map_err(Failure::work)
     }
 
-    pub(super) fn context(&self, action: &Action, seconds: f64) -> Context {
+    pub(super) fn context(&self, action: &Action, seconds: f64, arithmetic: &Arithmetic) -> Context {
         let mut makers = BTreeMap::new();
         let mut files = BTreeMap::new();
         for (name, source) in &action.inputs {
@@ -295,7 +348,7 @@ impl Engine {
                 }
             }
         }
-        Context { makers, files, ..self.bare_context(seconds) }
+        Context { makers, files, arithmetic: arithmetic.clone(), ..self.bare_context(seconds) }
     }
 
     /// The context of a record that has no inputs of its own: how long, where, with what.
@@ -310,10 +363,17 @@ impl Engine {
         }
     }
 
-    /// The context of an action that runs on `device` outside any group.
-    pub(super) fn action_context<'a>(&'a self, action: &'a Action, device: Device) -> ActionContext<'a> {
-        ActionContext { action, engine: self, device }
+    /// The context of an action that runs under a lease.
+    pub(super) fn action_context<'a>(&'a self, action: &'a Action, lease: &dyn Lease) -> ActionContext<'a> {
+        ActionContext { action, engine: self, device: lease.device(), means: lease.means().cloned() }
     }
+}
+
+/// What a group of actions made, in how many seconds each, and what with.
+struct Ran {
+    produced: Vec<Produced>,
+    seconds: f64,
+    arithmetic: Arithmetic,
 }
 
 /// What was produced as bytes, and what is in the store already.

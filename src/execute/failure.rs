@@ -12,6 +12,12 @@ pub enum Failure {
     /// The run was interrupted; what was finished is kept.
     #[error("interrupted")]
     Interrupted,
+    /// A device was lost: its stage fails, the study goes on, and the run says that the machine failed.
+    #[error("{0}")]
+    Lost(String),
+    /// A device's memory is too small for it, or others have too much of it.
+    #[error("{0}")]
+    Memory(String),
     /// The machine cannot do it: no such device, no memory, no way to start a command.
     #[error("{0}")]
     Machine(String),

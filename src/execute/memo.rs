@@ -38,6 +38,16 @@ impl Memo {
         Ok(made)
     }
 
+    /// Forgets all that nobody uses any more.
+    pub fn forget(&self) {
+        let mut guard = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_used = |slot: &Slot| {
+            let value = slot.try_lock();
+            value.map_or(true, |value| value.as_ref().is_some_and(|value| Arc::strong_count(value) > 1))
+        };
+        guard.1.retain(|_, (_, slot)| is_used(slot));
+    }
+
     fn slot(&self, name: &str) -> Slot {
         let mut guard = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let (clock, slots) = &mut *guard;

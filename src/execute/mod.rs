@@ -23,7 +23,7 @@ mod stage;
 pub use action::{Action, ActionContext, ActionKind, Payload, Produced, Source, alone};
 pub use arithmetic::arithmetic;
 pub use cancel::Cancel;
-pub use device::{Device, Devices, Lease};
+pub use device::{Device, Devices, Footprint, Lease, Means, Wanted};
 pub use engine::{Caller, Engine};
 pub use failure::Failure;
 pub use memo::Memo;

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::time::Instant;
 
+use super::Wanted;
 use super::derive::{self, Way};
 use super::{Action, Engine, Failure, Source, engine};
 use crate::event::Event;
@@ -246,12 +247,14 @@ impl Maker {
         let reserved = engine.store.reserve_again(&record.key, wanted, &cancelled, &waiting).map_err(Failure::from)?;
         let Some(reservation) = reserved else { return Ok(()) };
         engine.events.emit(Event::Remade { digest: wanted.digest, kind: kind.name().to_owned(), key: record.key });
-        let lease = engine.devices.lease(backend, &cancelled)?;
+        let wanted = Wanted { backend, ordinal: None, bytes: u64::MAX };
+        let lease = engine.devices.lease(&wanted, &cancelled)?;
         let start = Instant::now();
-        let produced = kind.run(&engine.action_context(action, lease.device()))?;
+        let produced = kind.run(&engine.action_context(action, &*lease))?;
+        let arithmetic = lease.arithmetic().clone();
         drop(lease);
         engine.check_files(action)?;
-        let context = engine.context(action, start.elapsed().as_secs_f64());
+        let context = engine.context(action, start.elapsed().as_secs_f64(), &arithmetic);
         let (bytes, mut outputs) = engine::apart(produced);
         outputs.append(&mut engine.store.put_all(&bytes).map_err(Failure::from)?);
         let remade = reservation.remade(Record::new(action.fingerprint.clone(), outputs, context));
@@ -259,7 +262,7 @@ impl Maker {
             let message = format!(
                 "`{}` gives other bytes on this machine's arithmetic ({}) than it gave on `{}`; what depends on it is stale",
                 kind.name(),
-                engine.arithmetic.features,
+                arithmetic.features,
                 record.context.machine,
             );
             engine.events.emit(Event::Warning { stage: None, message: message.clone() });

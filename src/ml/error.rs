@@ -36,6 +36,9 @@ pub enum Error {
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,
+    /// A card failed, or there is none.
+    #[error(transparent)]
+    Card(super::card::Fault),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -1,6 +1,6 @@
 //! The losses, and their derivatives along the jets of logits.
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
 pub use super::ops::softmax::Targets;
 
@@ -50,17 +50,21 @@ pub enum Labels {
 
 impl Loss {
     /// The targets that this loss gives to labels.
-    pub fn targets<'a>(&self, labels: &'a [u32]) -> Targets<'a> {
-        let smoothing = match self {
+    pub fn targets<'a>(&self, labels: &'a Tensor) -> Targets<'a> {
+        Targets { labels, smoothing: self.smoothing() }
+    }
+
+    /// The share of its targets that is spread over all classes.
+    pub fn smoothing(&self) -> f64 {
+        match self {
             Self::SmoothedCrossEntropy { smoothing } => *smoothing,
             Self::SquaredError => 0.0,
-        };
-        Targets { labels, smoothing }
+        }
     }
 
     /// Whether its targets give every class a share, so that labels drawn from them differ.
     pub fn smooths(&self) -> bool {
-        self.targets(&[]).smoothing > 0.0
+        self.smoothing() > 0.0
     }
 
     /// The excess loss of logits `[S, K]`, summed over samples: an f64 scalar.
@@ -159,5 +163,5 @@ impl Loss {
 }
 
 fn zero(logits: &Jet) -> Result<Var> {
-    Ok(Var::constant(Tensor::new(0.0f64, logits.value().value().device())?))
+    Ok(Var::constant(Tensor::new(0.0f64, &logits.value().value().device())?))
 }

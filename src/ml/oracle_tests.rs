@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use crate::ml::tensor::{DType, Device, Tensor};
 use serde_json::Value;
 
 use super::curvature::alignment::{Alignment, Moments};

@@ -1,6 +1,6 @@
 //! candle's own layers as a second opinion on our operations: they share tensors with ours and no kernel.
 
-use candle_core::{DType, Device, Tensor};
+use crate::ml::tensor::{DType, Device, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear, Module};
 
 use super::jet::Jet;
@@ -29,8 +29,8 @@ fn ours(architecture: &Architecture, images: &Tensor) -> (Theta, Tensor) {
     (theta, logits.value().value().clone())
 }
 
-fn assert_close(a: &Tensor, b: &Tensor) {
-    let difference = (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+fn assert_close(a: &Tensor, b: &candle_core::Tensor) {
+    let difference = (&a.host().unwrap() - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
     assert!(difference.to_scalar::<f64>().unwrap() < 1e-12, "{difference}");
 }
 
@@ -38,8 +38,9 @@ fn assert_close(a: &Tensor, b: &Tensor) {
 fn candles_layers_give_the_logits_of_the_mlp() {
     let images = images([7, 2, 5, 3]);
     let (theta, logits) = ours(&Architecture::Mlp { hidden: vec![11, 6], activation: Activation::Relu }, &images);
-    let layer = |i: usize| Linear::new(theta.view(2 * i).unwrap(), Some(theta.view(2 * i + 1).unwrap()));
-    let mut x = images.flatten_from(1).unwrap();
+    let part = |i: usize| theta.view(i).unwrap().host().unwrap();
+    let layer = |i: usize| Linear::new(part(2 * i), Some(part(2 * i + 1)));
+    let mut x = images.host().unwrap().flatten_from(1).unwrap();
     for i in 0..2 {
         x = layer(i).forward(&x).unwrap().relu().unwrap();
     }
@@ -51,9 +52,9 @@ fn candles_layers_give_the_logits_of_the_convnet() {
     let images = images([5, 2, 8, 8]);
     let architecture = Architecture::ConvNet { channels: [3, 4, 5, 6], activation: Activation::Relu };
     let (theta, logits) = ours(&architecture, &images);
-    let part = |i: usize| theta.view(i).unwrap();
+    let part = |i: usize| theta.view(i).unwrap().host().unwrap();
     let config = Conv2dConfig { padding: 1, ..Conv2dConfig::default() };
-    let mut x = images.clone();
+    let mut x = images.host().unwrap();
     for i in 0..4 {
         x = Conv2d::new(part(2 * i), Some(part(2 * i + 1)), config).forward(&x).unwrap().relu().unwrap();
         if i % 2 == 1 {

@@ -51,7 +51,12 @@ pub fn resolve(instance: &Instance, inputs: &Inputs, world: &dyn World) -> Resol
     let Some(declared) = device_of(instance) else {
         return resolve_on("cpu", instance, inputs, world);
     };
-    let device = if declared == "auto" { world.device() } else { &declared };
+    let device = match &*declared {
+        // What only a card computes is not looked for elsewhere.
+        "auto" if world.device() == "auto" && wants_card(instance) => "cuda",
+        "auto" => world.device(),
+        declared => declared,
+    };
     match device.split(':').next() {
         Some("cuda") => resolve_on("cuda", instance, inputs, world),
         Some("cpu") => resolve_on("cpu", instance, inputs, world),
@@ -61,6 +66,13 @@ pub fn resolve(instance: &Instance, inputs: &Inputs, world: &dyn World) -> Resol
             .find(|resolved| matches!(resolved, Resolved::Fresh { .. }))
             .unwrap_or_else(|| resolve_on(world.backend(), instance, inputs, world)),
     }
+}
+
+/// The GPU that a stage is to run on, if it, or the command line for it, names one.
+pub fn ordinal_of(instance: &Instance, world: &dyn World) -> Option<usize> {
+    let declared = device_of(instance)?;
+    let device = if declared == "auto" { world.device() } else { &declared };
+    device.strip_prefix("cuda:")?.parse().ok()
 }
 
 fn resolve_on(backend: &'static str, instance: &Instance, inputs: &Inputs, world: &dyn World) -> Resolved {
@@ -105,6 +117,19 @@ fn fingerprint(instance: &Instance, backend: &str, inputs: &Inputs, world: &dyn 
         }
     }
     fingerprint
+}
+
+/// Whether a stage asks for a way to compute that only a card has: any value of `numeric` but the default is shown.
+fn wants_card(instance: &Instance) -> bool {
+    struct Find(bool);
+    impl Walk for Find {
+        fn parameter(&mut self, name: &'static str, _: Sort, value: Option<Value>) {
+            self.0 |= name == "numeric" && value.is_some();
+        }
+    }
+    let mut find = Find(false);
+    instance.params.walk(&mut find);
+    find.0
 }
 
 /// What a stage says of where it runs; `None` where its kind computes nothing that depends on it.

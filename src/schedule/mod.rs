@@ -14,6 +14,6 @@ mod pool;
 mod ready;
 mod run;
 
-pub use pool::Pool;
+pub use pool::{Gpu, Gpus, Place, Pool};
 pub use ready::{Ready, State};
 pub use run::{Ended, Outcome, Schedule};

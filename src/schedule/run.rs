@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::execute::{Caller, Engine, Failure, StageContext, Work};
 use crate::key::{Fingerprint, Inputs, Key, Outputs, Record};
 use crate::manifest::Study;
-use crate::plan::{Graph, Reason, Resolved, World, inputs_of, resolve};
+use crate::plan::{Graph, Reason, Resolved, World, inputs_of, ordinal_of, resolve};
 use crate::store::Lookup;
 
 /// Everything that a run of a study needs.
@@ -39,6 +39,7 @@ struct Queued {
     place: usize,
     fingerprint: Fingerprint,
     backend: &'static str,
+    ordinal: Option<usize>,
     inputs: Inputs,
     reason: String,
 }
@@ -67,8 +68,10 @@ pub struct Outcome {
     pub stages: Vec<Ended>,
     /// Whether it was interrupted.
     pub interrupted: bool,
-    /// Whether the cache or the machine failed, and how.
+    /// Whether the cache or the machine failed, and how: nothing more was begun.
     pub machine: Option<String>,
+    /// Whether a device was lost, and how: the rest went on.
+    pub lost: Option<String>,
 }
 
 impl Outcome {
@@ -166,8 +169,10 @@ impl<'a> Schedule<'a> {
                 let stage = self.name(place).to_owned();
                 let message = failure.to_string();
                 self.engine.events().emit(Event::StageFailed { stage: stage.clone(), message: message.clone() });
-                if !matches!(failure, Failure::Work(_)) {
-                    outcome.machine.get_or_insert(message.clone());
+                match failure {
+                    Failure::Work(_) => {}
+                    Failure::Lost(_) => drop(outcome.lost.get_or_insert_with(|| message.clone())),
+                    _ => drop(outcome.machine.get_or_insert_with(|| message.clone())),
                 }
                 ended[place].reason = message;
                 for skipped in ready.set(place, State::Failed) {
@@ -204,18 +209,19 @@ impl<'a> Schedule<'a> {
             Resolved::Stale { fingerprint, backend } => {
                 let reasons = Reason::find(self.study, i, &fingerprint, self.world);
                 let reason = in_brief(&reasons);
-                Some(Queued { place, fingerprint, backend, inputs, reason })
+                let ordinal = ordinal_of(instance, self.world);
+                Some(Queued { place, fingerprint, backend, ordinal, inputs, reason })
             }
         }
     }
 
     /// Runs one stage and writes its record.
     fn run_stage(&self, queued: Queued) -> Result<(), Failure> {
-        let Queued { place, fingerprint, backend, inputs, reason } = queued;
+        let Queued { place, fingerprint, backend, ordinal, inputs, reason } = queued;
         let (stage, kind) = (self.name(place).to_owned(), fingerprint.kind.clone());
         self.engine.events().emit(Event::StageStarted { stage: stage.clone(), kind: kind.clone(), reason });
         let start = Instant::now();
-        let caller = Caller { stage: stage.clone(), backend: backend.to_owned(), ..Caller::default() };
+        let caller = Caller { stage: stage.clone(), backend: backend.to_owned(), ordinal, ..Caller::default() };
         let outputs = self.work(place, &inputs, &caller, &Purpose::of(place))?;
         let seconds = start.elapsed().as_secs_f64();
         let record = self.commit(fingerprint, outputs, &caller, seconds)?;

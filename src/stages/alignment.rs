@@ -8,10 +8,11 @@ use super::evaluate::{self, Evaluate};
 use super::foresee::Foreseen;
 use super::index::{self, Chosen, Point, Points, States};
 use super::noise::{AlignmentProbe, ExactAlignment, NoisePairs, PAIRS, Square, SquareProbe};
+use super::setting::Computing;
 use super::train::summary;
-use super::{replay, setting, tables};
+use super::{replay, tables};
 use crate::execute::{Action, ActionKind, Failure, Place, StageContext, Work};
-use crate::key::{Execution, Horizon, Identity, Outputs, Record, Walk};
+use crate::key::{Horizon, Identity, Outputs, Record, Walk};
 use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::ml::curvature::alignment::{Alignment, Moments, PairMoments};
 use crate::ml::loss::Labels;
@@ -32,7 +33,7 @@ pub struct AlignmentParams {
     probes: Horizon<u64>,
     method: Method,
     labels: Option<Labels>,
-    device: Execution<String>,
+    computing: Computing,
 }
 
 /// What the alignment is found from.
@@ -71,7 +72,7 @@ impl Kind for AlignmentKind {
             probes: reader.count("probes", probes).default(50).at_least(2).at_most(u32::MAX).horizon(),
             method: read_method(reader),
             labels: reader.choice("labels", labels, &named).optional().value(),
-            device: setting::read_device(reader),
+            computing: Computing::read(reader),
         })
     }
 
@@ -121,9 +122,8 @@ impl Params for AlignmentParams {
     fn walk(&self, walk: &mut dyn Walk) {
         self.chosen.walk(walk);
         self.curved.walk(walk);
-        walk.horizon("probes", &self.probes)
-            .identity("labels", &Identity::with_default(self.labels, None))
-            .execution("device", &self.device);
+        walk.horizon("probes", &self.probes).identity("labels", &Identity::with_default(self.labels, None));
+        self.computing.walk(walk);
         walk.identity("method", &Identity::with_default(self.method.name(), PROBES));
         match &self.method {
             Method::Probes { centred } | Method::Exact { centred } => walk.identity("centred", centred),
@@ -182,7 +182,7 @@ impl AlignmentParams {
     }
 
     fn foresee(&self, foresight: &Foresight<'_>) -> Option<Forecast> {
-        let points = index::foreseen_points(foresight, "from")?;
+        let points = index::foreseen_points(foresight, "from")?.computed(&self.computing, foresight.backend);
         let mut foreseen = Foreseen::new(foresight, &[&Evaluate]);
         for point in self.chosen.of(&points) {
             let Calls { one, probes } = self.calls(&points.states, point).ok()?;
@@ -243,7 +243,7 @@ fn columns() -> Table {
 
 impl Work for AlignmentParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
-        let points = index::points(cx, "from")?;
+        let points = index::points(cx, "from")?.computed(&self.computing, cx.backend());
         let chosen = self.chosen.of(&points);
         let (mut ones, mut groups) = (Vec::new(), Vec::new());
         for point in &chosen {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::foresee::{self, Foreseen};
 use super::index::{self, States};
 use super::replay::{Replay, state_at};
+use super::setting::Computing;
 use super::tables;
 use crate::execute::{Failure, Place, StageContext, Work};
-use crate::key::{Execution, Horizon, Outputs, Walk};
+use crate::key::{Horizon, Outputs, Walk};
 use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::plot::Cell;
 
@@ -19,7 +20,7 @@ pub struct Checkpoint;
 pub struct CheckpointParams {
     iterations: Horizon<Vec<u64>>,
     every: Horizon<u64>,
-    device: Execution<String>,
+    computing: Computing,
 }
 
 impl Kind for Checkpoint {
@@ -40,7 +41,7 @@ impl Kind for Checkpoint {
         let params = CheckpointParams {
             iterations: reader.counts("iterations", "which iterations").default(Vec::new()).horizon(),
             every: reader.count("every", "every so many iterations as well; 0 for none").default(0).horizon(),
-            device: super::setting::read_device(reader),
+            computing: Computing::read(reader),
         };
         if params.iterations.is_empty() && *params.every == 0 {
             reader.problem("iterations", "give `iterations`, or `every`");
@@ -59,7 +60,8 @@ impl Kind for Checkpoint {
 
 impl Params for CheckpointParams {
     fn walk(&self, walk: &mut dyn Walk) {
-        walk.horizon("iterations", &self.iterations).horizon("every", &self.every).execution("device", &self.device);
+        walk.horizon("iterations", &self.iterations).horizon("every", &self.every);
+        self.computing.walk(walk);
     }
 }
 
@@ -77,7 +79,7 @@ impl CheckpointParams {
     }
 
     fn foresee(&self, foresight: &Foresight<'_>) -> Option<Forecast> {
-        let states = index::foreseen_states(foresight, "from")?;
+        let states = index::foreseen_states(foresight, "from")?.computed(&self.computing, foresight.backend);
         let mut foreseen = Foreseen::new(foresight, &[&Replay]);
         for iteration in self.wanted(&states) {
             foresee::state_at(&states, iteration, &mut foreseen).ok()?;
@@ -88,7 +90,7 @@ impl CheckpointParams {
 
 impl Work for CheckpointParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
-        let states = index::states(cx, "from")?;
+        let states = index::states(cx, "from")?.computed(&self.computing, cx.backend());
         let wanted = self.wanted(&states);
         cx.expect(wanted.len() as u64, "states");
         let chosen = cx.each(wanted, |iteration| {

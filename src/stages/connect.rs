@@ -14,11 +14,12 @@ use super::foresee::{self, Foreseen};
 use super::index::{self, Minima, Minimum};
 use super::project::report_caps;
 use super::replay::{Replay, state_at};
+use super::setting::Computing;
 use super::tables;
 use super::train::{json, summary};
 use super::{project, setting};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Place, Produced, StageContext, Work};
-use crate::key::{Execution, Horizon, Identity, Output, Outputs, Record, Walk};
+use crate::key::{Horizon, Identity, Output, Outputs, Record, Walk};
 use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::ml::landscape::bisect::{Bisection, Ending, Segment};
 use crate::ml::landscape::line::{self, Found, LineState};
@@ -34,7 +35,7 @@ pub struct ConnectParams {
     threshold: Horizon<f64>,
     depth: Horizon<u64>,
     on_cap: Identity<String>,
-    device: Execution<String>,
+    computing: Computing,
 }
 
 impl Kind for ConnectednessBisect {
@@ -60,7 +61,7 @@ impl Kind for ConnectednessBisect {
         let on_cap_doc = "`list`: segments that stay unconnected and descents to midpoints that hit their cap are listed results; `fail`: the stage fails";
         let on_caps = ["list", "fail"].map(|name| (name, name.to_owned()));
         let on_cap = reader.choice("on_cap", on_cap_doc, &on_caps).default("list".to_owned()).identity();
-        Arc::new(ConnectParams { samples, threshold, depth, on_cap, device: setting::read_device(reader) })
+        Arc::new(ConnectParams { samples, threshold, depth, on_cap, computing: Computing::read(reader) })
     }
 
     fn uses(&self, _: &str) -> &'static [&'static str] {
@@ -85,14 +86,14 @@ impl Params for ConnectParams {
         walk.identity("samples", &self.samples)
             .horizon("threshold", &self.threshold)
             .horizon("depth", &self.depth)
-            .identity("on_cap", &self.on_cap)
-            .execution("device", &self.device);
+            .identity("on_cap", &self.on_cap);
+        self.computing.walk(walk);
     }
 }
 
 impl Work for ConnectParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
-        let minima = index::minima(cx, "from")?;
+        let minima = index::minima(cx, "from")?.computed(&self.computing, cx.backend());
         let mut bisection = self.bisection(&minima)?;
         let projector = Projector::of(&minima);
         let mut path: BTreeMap<u64, Minimum> =
@@ -200,7 +201,7 @@ impl ConnectParams {
 
     /// The bisection as far as the verdicts are known. What a line of unknown verdict leads to is not: it is an open end.
     fn foresee(&self, foresight: &Foresight<'_>) -> Option<Forecast> {
-        let minima = index::foreseen_minima(foresight, "from")?;
+        let minima = index::foreseen_minima(foresight, "from")?.computed(&self.computing, foresight.backend);
         let mut bisection = self.bisection(&minima).ok()?;
         let projector = Projector::of(&minima);
         let kinds: [&dyn ActionKind; 4] = [&Line, &Replay, &Descent, &Evaluate];

@@ -9,10 +9,11 @@ use super::curved::{SEED, probes};
 use super::evaluate::{self, Evaluate};
 use super::foresee::Foreseen;
 use super::index::{self, Chosen, Point, States};
+use super::setting::Computing;
 use super::train::{json, samples};
 use super::{replay, setting, tables};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Place, Produced, StageContext, Work};
-use crate::key::{Execution, Identity, Outputs, Walk};
+use crate::key::{Identity, Outputs, Walk};
 use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::ml::curvature::deflation::Subspace;
 use crate::ml::curvature::drift::TraceGradient;
@@ -41,7 +42,7 @@ pub struct DriftParams {
     probes: Identity<u64>,
     k: Identity<Option<f64>>,
     seed: Identity<u64>,
-    device: Execution<String>,
+    computing: Computing,
 }
 
 impl Kind for Drift {
@@ -77,7 +78,7 @@ impl Kind for Drift {
                 .identity(),
             k: reader.float("k", k).positive().optional().identity(),
             seed: reader.count("seed", "of the probes and the Lanczos run").default(SEED).identity(),
-            device: setting::read_device(reader),
+            computing: Computing::read(reader),
         })
     }
 
@@ -88,6 +89,7 @@ impl Kind for Drift {
     fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
         let params: &DriftParams = params.of();
         let Some(points) = index::foreseen_points(foresight, "from") else { return Forecast::unknown() };
+        let points = points.computed(&params.computing, foresight.backend);
         let mut foreseen = Foreseen::new(foresight, &[&GradientOfTrace, &Evaluate]);
         for point in params.chosen.of(&points) {
             foreseen.call(&params.gradient(&points.states, point));
@@ -104,8 +106,8 @@ impl Params for DriftParams {
             .identity("steps", &self.steps)
             .identity("probes", &self.probes)
             .identity("k", &self.k)
-            .identity("seed", &self.seed)
-            .execution("device", &self.device);
+            .identity("seed", &self.seed);
+        self.computing.walk(walk);
     }
 }
 
@@ -178,7 +180,7 @@ impl DriftParams {
 
 impl Work for DriftParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
-        let points = index::points(cx, "from")?;
+        let points = index::points(cx, "from")?.computed(&self.computing, cx.backend());
         let (states, chosen) = (&points.states, self.chosen.of(&points));
         cx.expect(chosen.len() as u64, "points");
         let samples = samples(cx, &states.setting.data)?;

@@ -9,10 +9,11 @@ use super::curved::{self, with_matrix};
 use super::foresee::Foreseen;
 use super::index::{self, State, States};
 use super::replay::{self, Recipe};
+use super::setting::Computing;
 use super::train::json;
 use super::{setting, tables};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Payload, Place, Produced, StageContext, Work};
-use crate::key::{Execution, Horizon, Identity, Output, Outputs, Walk};
+use crate::key::{Horizon, Identity, Output, Outputs, Walk};
 use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::ml::curvature::deflation::Subspace;
 use crate::ml::landscape::dynamics::{Deviations, Series, Space};
@@ -37,7 +38,7 @@ pub struct DynamicsParams {
     block: Identity<u64>,
     resamples: Horizon<u64>,
     seed: Identity<u64>,
-    device: Execution<String>,
+    computing: Computing,
 }
 
 impl Kind for Dynamics {
@@ -74,7 +75,7 @@ impl Kind for Dynamics {
                 .at_most(u32::MAX)
                 .horizon(),
             seed: reader.count("seed", "of the Lanczos run and the bootstrap").default(curved::SEED).identity(),
-            device: setting::read_device(reader),
+            computing: Computing::read(reader),
         };
         if *params.steps < *params.top {
             reader.problem("steps", "`steps`: expected no fewer than `top`");
@@ -102,8 +103,8 @@ impl Params for DynamicsParams {
             .identity("steps", &self.steps)
             .identity("block", &self.block)
             .horizon("resamples", &self.resamples)
-            .identity("seed", &self.seed)
-            .execution("device", &self.device);
+            .identity("seed", &self.seed);
+        self.computing.walk(walk);
     }
 }
 
@@ -130,7 +131,7 @@ impl DynamicsParams {
     }
 
     fn foresee(&self, foresight: &Foresight<'_>) -> Option<Forecast> {
-        let states = index::foreseen_states(foresight, "from")?;
+        let states = index::foreseen_states(foresight, "from")?.computed(&self.computing, foresight.backend);
         let window = self.window(&states).ok()?;
         let mut foreseen = Foreseen::new(foresight, &[&Eigenspace, &Relation]);
         let first = window[0].1;
@@ -167,7 +168,7 @@ const COLUMNS: [(&str, &str); 15] = [
 
 impl Work for DynamicsParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
-        let states = index::states(cx, "from")?;
+        let states = index::states(cx, "from")?.computed(&self.computing, cx.backend());
         let window = self.window(&states)?;
         cx.expect(window.len() as u64, "epochs");
         let first = window[0].1;

@@ -63,7 +63,7 @@ pub fn indices(group: &[ActionContext<'_>]) -> Result<Vec<u32>, Failure> {
 }
 
 /// The vectors that an action's input `subspace` holds, one after the other.
-fn subspace(cx: &ActionContext<'_>) -> Result<candle_core::Tensor, Failure> {
+fn subspace(cx: &ActionContext<'_>) -> Result<crate::ml::tensor::Tensor, Failure> {
     let objective = setting::objective_on(cx, cx.param("samples", None)?)?;
     let len = objective.model().layout().len() * cx.required::<u64>("rank")? as usize;
     Ok(decode_flat(&cx.input("subspace")?, len, &objective.placement().device)?)

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::Device as Tensors;
+use crate::ml::tensor::Device as Tensors;
 use serde::{Deserialize, Serialize};
 
 use super::index::{self, Points};
@@ -14,7 +14,7 @@ use crate::execute::{ActionContext, ActionKind, Caller, Engine, Failure, Produce
 use crate::key::{Output, Outputs};
 use crate::ml::data::Dataset;
 use crate::ml::models::{Architecture, exchange};
-use crate::ml::ops::norm::Moments;
+use crate::ml::ops::norm::Statistics;
 use crate::ml::params::Theta;
 
 /// How the bytes of an output are had, made again where they are gone.
@@ -75,14 +75,14 @@ impl Exportable {
         let unnamed = || Failure::Work("the list of points names no model".to_owned());
         let model = architecture.ok_or_else(unnamed)?.build(data.shape, data.classes)?;
         let theta = Theta::decode(Arc::clone(model.layout()), &read(&point.theta)?, &Tensors::Cpu)?;
-        let mut statistics = Statistics::default();
+        let mut statistics = OfTrainingSet::default();
         if model.norms() > 0 {
             let action = setting.action(&NormStatistics).input("theta", &point.theta);
             let caller = Caller { stage: "export".to_owned(), backend: BACKEND.to_owned(), ..Caller::default() };
             let records = engine.perform(&caller, &[action])?;
             statistics = index::parsed(&read(&records[0].outputs["statistics"])?)?;
         }
-        let moments: Vec<Moments> = statistics.norms.into_iter().map(Moments::from).collect();
+        let moments: Vec<Statistics> = statistics.norms.into_iter().map(Statistics::from).collect();
         let bytes = exchange::export(model.declared(), &theta, &moments, statistics.batches)?;
         Ok(Exported { bytes, parameters: theta.len(), norms: moments.len() })
     }
@@ -90,14 +90,14 @@ impl Exportable {
 
 /// What all batch norms see over the training set.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Statistics {
+struct OfTrainingSet {
     /// Over how many chunks.
     batches: u64,
     /// Of each norm, in the model's order.
     norms: Vec<Seen>,
 }
 
-/// What one batch norm sees over the training set: [`Moments`] as JSON.
+/// What one batch norm sees over the training set: [`Statistics`] as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 struct Seen {
     mean: Vec<f64>,
@@ -105,7 +105,7 @@ struct Seen {
     count: usize,
 }
 
-impl From<Seen> for Moments {
+impl From<Seen> for Statistics {
     fn from(Seen { mean, variance, count }: Seen) -> Self {
         Self { mean, variance, count }
     }
@@ -128,8 +128,8 @@ impl ActionKind for NormStatistics {
         let theta = setting::theta(cx, "theta", &objective)?;
         let batches = (objective.len() as u64).div_ceil(cx.param("chunk", CHUNK)?);
         let moments = objective.norm_statistics(&theta, &|| cx.cancelled())?;
-        let seen = |Moments { mean, variance, count }| Seen { mean, variance, count };
-        let statistics = Statistics { batches, norms: moments.into_iter().map(seen).collect() };
+        let seen = |Statistics { mean, variance, count }| Seen { mean, variance, count };
+        let statistics = OfTrainingSet { batches, norms: moments.into_iter().map(seen).collect() };
         Ok(BTreeMap::from([("statistics".to_owned(), json(&statistics))]))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::Device as Tensors;
+use crate::ml::tensor::Device as Tensors;
 
 use super::evaluate::{Evaluate, evaluation};
 use super::foresee::{self, Foreseen};
@@ -115,6 +115,7 @@ impl ImportParams {
             iterations_per_epoch: 1,
             epochs: vec![state.clone()],
             chosen: vec![state],
+            numeric: None,
             origin: None,
         }
     }

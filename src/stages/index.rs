@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::replay::LR;
-use super::setting::Setting;
+use super::setting::{Computing, Setting};
 use crate::execute::{Failure, StageContext};
 use crate::key::{Horizon, Ingredients, Output, Walk, behind};
 use crate::manifest::{Foresight, Reader};
@@ -37,6 +37,9 @@ pub struct States {
     pub epochs: Vec<State>,
     /// The states that were asked for; where nothing else was, those of `epochs`.
     pub chosen: Vec<State>,
+    /// How a card computed the training, where that is not the default: a replay computes as it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numeric: Option<String>,
     /// Where a training whose epochs are longer or shorter stood when this one began at one of its points.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -52,6 +55,12 @@ pub struct Origin {
 }
 
 impl States {
+    /// The same states of the function as a stage computes it.
+    #[must_use]
+    pub fn computed(self, computing: &Computing, backend: &str) -> Self {
+        Self { setting: computing.of(self.setting, backend), ..self }
+    }
+
     /// The epoch, and the part of one, at which an iteration lies.
     pub fn epoch_of(&self, iteration: u64) -> f64 {
         self.epoch_at(iteration as f64)
@@ -202,6 +211,22 @@ pub fn points(cx: &StageContext<'_>, field: &str) -> Result<Points, Failure> {
         return Ok(minima(cx, field)?.into());
     }
     Ok(states(cx, field)?.into())
+}
+
+impl Minima {
+    /// As [`States::computed`].
+    #[must_use]
+    pub fn computed(self, computing: &Computing, backend: &str) -> Self {
+        Self { states: self.states.computed(computing, backend), ..self }
+    }
+}
+
+impl Points {
+    /// As [`States::computed`].
+    #[must_use]
+    pub fn computed(self, computing: &Computing, backend: &str) -> Self {
+        Self { states: self.states.computed(computing, backend), ..self }
+    }
 }
 
 impl From<Minima> for Points {

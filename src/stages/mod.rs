@@ -8,6 +8,7 @@
 
 mod aftermath;
 mod alignment;
+pub mod card;
 mod checkpoint;
 mod claim;
 mod command;
@@ -44,6 +45,7 @@ use std::sync::Arc;
 use crate::execute::{ActionKind, Failure, Work};
 use crate::manifest::{Kind, Kinds, Params};
 use crate::ml;
+use crate::ml::card::Fault;
 pub use export::{Exportable, Exported, Position, Read};
 pub use tables::file as table_file;
 
@@ -136,6 +138,9 @@ impl From<ml::Error> for Failure {
     fn from(error: ml::Error) -> Self {
         match error {
             ml::Error::Interrupted => Self::Interrupted,
+            ml::Error::Card(fault @ Fault::OutOfMemory { .. }) => Self::Memory(fault.to_string()),
+            ml::Error::Card(fault @ Fault::Lost { .. }) => Self::Lost(fault.to_string()),
+            ml::Error::Card(fault @ Fault::Missing(_)) => Self::Machine(fault.to_string()),
             error => Self::Work(error.to_string()),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::curved::{SEED, probes, with_matrix};

@@ -7,10 +7,11 @@ use super::descend::{Descent, Projector};
 use super::evaluate::{Evaluate, Evaluated, evaluation};
 use super::foresee::{self, Foreseen};
 use super::index::{self, Minima, State, States};
+use super::setting::Computing;
 use super::train::summary;
-use super::{replay, setting, tables};
+use super::{replay, tables};
 use crate::execute::{Action, Failure, Place, StageContext, Work};
-use crate::key::{Execution, Horizon, Identity, Ingredients, Outputs, Record, Walk, behind};
+use crate::key::{Horizon, Identity, Ingredients, Outputs, Record, Walk, behind};
 use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::plot::{Cell, Table};
 
@@ -38,7 +39,7 @@ pub struct DescentParams {
     momentum: Option<f64>,
     max_steps: Horizon<u64>,
     on_cap: Identity<String>,
-    device: Execution<String>,
+    computing: Computing,
 }
 
 impl Kind for GdProject {
@@ -114,7 +115,7 @@ impl DescentParams {
                 )
                 .default("list".to_owned())
                 .identity(),
-            device: setting::read_device(reader),
+            computing: Computing::read(reader),
         }
     }
 
@@ -150,14 +151,14 @@ impl Params for ProjectParams {
             .identity("lr", &Identity::with_default(descent.lr, None))
             .identity("momentum", &Identity::with_default(descent.momentum, None))
             .horizon("max_steps", &descent.max_steps)
-            .identity("on_cap", &descent.on_cap)
-            .execution("device", &descent.device);
+            .identity("on_cap", &descent.on_cap);
+        descent.computing.walk(walk);
     }
 }
 
 impl Work for ProjectParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
-        let states = index::states(cx, "from")?;
+        let states = index::states(cx, "from")?.computed(&self.descent.computing, cx.backend());
         let chosen = self.chosen(&states);
         let projector = self.projector(&states, self.target(cx, &states)?);
         cx.expect(chosen.len() as u64, "states");
@@ -196,7 +197,7 @@ impl ProjectParams {
     fn target(&self, cx: &StageContext<'_>, states: &States) -> Result<f64, Failure> {
         let other = match cx.inputs("until_loss_of") {
             [] => None,
-            _ => Some(index::states(cx, "until_loss_of")?),
+            _ => Some(index::states(cx, "until_loss_of")?.computed(&self.descent.computing, cx.backend())),
         };
         match self.measures(states, other.as_ref())? {
             Some(evaluations) => least_loss(&cx.map(evaluations)?),
@@ -216,10 +217,13 @@ impl ProjectParams {
     }
 
     fn foresee(&self, foresight: &Foresight<'_>) -> Option<Forecast> {
-        let states = index::foreseen_states(foresight, "from")?;
+        let states = index::foreseen_states(foresight, "from")?.computed(&self.descent.computing, foresight.backend);
         let other = match behind(foresight.inputs, "until_loss_of") {
             [] => None,
-            _ => Some(index::foreseen_states(foresight, "until_loss_of")?),
+            _ => Some(
+                index::foreseen_states(foresight, "until_loss_of")?
+                    .computed(&self.descent.computing, foresight.backend),
+            ),
         };
         let mut foreseen = Foreseen::new(foresight, &[&Descent, &Evaluate]);
         let target = match self.measures(&states, other.as_ref()).ok()? {

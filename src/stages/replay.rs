@@ -218,7 +218,8 @@ pub struct Recipe {
 impl Recipe {
     /// The training behind some states.
     pub fn of(states: &States) -> Self {
-        Self { setting: states.setting.clone(), training: states.training.clone() }
+        let numeric = states.numeric.as_deref().unwrap_or(setting::NUMERIC);
+        Self { setting: states.setting.clone().in_numeric(numeric), training: states.training.clone() }
     }
 
     /// The action of one epoch from the state before it.

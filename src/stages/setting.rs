@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device as Tensors};
+use crate::ml::tensor::Device as Tensors;
 use serde::{Deserialize, Serialize};
 
-use crate::execute::{Action, ActionContext, Device, Failure};
+use super::card::{self, Lane};
+use crate::execute::{Action, ActionContext, Failure};
 use crate::key::{Execution, Identity, Ingredients, Output, Walk};
 use crate::manifest::Reader;
+use crate::ml;
+use crate::ml::card::Numeric;
 use crate::ml::data::Dataset;
 use crate::ml::loss::Loss;
 use crate::ml::models::{Activation, Architecture};
@@ -25,6 +28,8 @@ pub const SMOOTHING: f64 = 0.1;
 pub const LOSS: Loss = Loss::SmoothedCrossEntropy { smoothing: SMOOTHING };
 /// The element type, where the manifest does not say.
 pub const DTYPE: &str = "f32";
+/// How a card computes, where the manifest does not say.
+pub const NUMERIC: &str = "f32";
 /// The backend whose name enters no key.
 pub const BACKEND: &str = "cpu";
 
@@ -39,8 +44,8 @@ pub struct SettingParams {
     pub chunk: Identity<u64>,
     /// `f32` or `f64`.
     pub dtype: Identity<String>,
-    /// Where to compute.
-    pub device: Execution<String>,
+    /// Where and how to compute.
+    pub computing: Computing,
 }
 
 impl SettingParams {
@@ -51,7 +56,7 @@ impl SettingParams {
             loss: read_loss(reader),
             chunk: reader.count("chunk", CHUNK_DOC).default(CHUNK).at_least(1).identity(),
             dtype: read_dtype(reader),
-            device: read_device(reader),
+            computing: Computing::read(reader),
         }
     }
 
@@ -60,8 +65,8 @@ impl SettingParams {
         walk.identity("model", &self.model)
             .identity("loss", &self.loss)
             .identity("chunk", &self.chunk)
-            .identity("dtype", &self.dtype)
-            .execution("device", &self.device);
+            .identity("dtype", &self.dtype);
+        self.computing.walk(walk);
     }
 
     /// The function over this data on this backend.
@@ -71,7 +76,7 @@ impl SettingParams {
             .with("loss", &self.loss)
             .with("chunk", &self.chunk)
             .with("dtype", &self.dtype);
-        Setting { data: data.clone(), ingredients }.on_backend(backend)
+        self.computing.of(Setting { data: data.clone(), ingredients }, backend)
     }
 }
 
@@ -83,19 +88,51 @@ fn read_dtype(reader: &mut Reader<'_>) -> Identity<String> {
 const CHUNK_DOC: &str =
     "samples in a chunk of the fixed partition over which the loss is taken; batch norm sees one chunk at a time";
 
-/// The field `device` of every kind that computes.
-pub fn read_device(reader: &mut Reader<'_>) -> Execution<String> {
-    let field = reader.text("device", "where to compute: `auto`, `cpu`, `cuda` or `cuda:N`").default("auto");
-    let ordinal = |device: &str| device.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());
-    let known = move |device: &String| {
-        if ["auto", "cpu", "cuda"].contains(&device.as_str()) || ordinal(device) {
-            Ok(())
-        } else {
-            Err("expected `auto`, `cpu`, `cuda` or `cuda:N`".to_owned())
-        }
-    };
-    field.check(known).execution()
+/// Where and how a stage computes: the fields of every kind that computes.
+#[derive(Clone, Debug)]
+pub struct Computing {
+    /// Where.
+    pub device: Execution<String>,
+    /// How products are computed, and in what activations are kept.
+    pub numeric: Identity<String>,
 }
+
+impl Computing {
+    /// Reads the fields.
+    pub fn read(reader: &mut Reader<'_>) -> Self {
+        let field = reader.text("device", "where to compute: `auto`, `cpu`, `cuda` or `cuda:N`").default("auto");
+        let ordinal = |device: &str| device.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());
+        let known = move |device: &String| {
+            if ["auto", "cpu", "cuda"].contains(&device.as_str()) || ordinal(device) {
+                Ok(())
+            } else {
+                Err("expected `auto`, `cpu`, `cuda` or `cuda:N`".to_owned())
+            }
+        };
+        let device = field.check(known).execution();
+        let choices = ["f32", "tf32", "bf16"].map(|name| (name, name.to_owned()));
+        let on_cpu = *device == "cpu";
+        let possible = move |numeric: &String| match numeric.as_str() {
+            "f32" => Ok(()),
+            _ if on_cpu => Err(format!("`{numeric}` is computed on a card, and `device` is `cpu`")),
+            _ => Ok(()),
+        };
+        let numeric = reader.choice("numeric", NUMERIC_DOC, &choices).default(NUMERIC.to_owned());
+        Self { device, numeric: numeric.check(possible).identity() }
+    }
+
+    /// Shows them.
+    pub fn walk(&self, walk: &mut dyn Walk) {
+        walk.identity("numeric", &self.numeric).execution("device", &self.device);
+    }
+
+    /// A function as this computes it.
+    pub fn of(&self, setting: Setting, backend: &str) -> Setting {
+        setting.on_backend(backend).in_numeric(&self.numeric)
+    }
+}
+
+const NUMERIC_DOC: &str = "on a card, how products and convolutions are computed: `f32` throughout; `tf32`, factors rounded to 10 bits; `bf16`, activations and passing gradients too, θ and its gradient in f32. Anything but `f32` wants a card";
 
 fn read_model(reader: &mut Reader<'_>) -> Architecture {
     let names = ["mlp", "convnet", "all-conv", "preact-resnet18", "vgg16", "densenet-bc"];
@@ -188,6 +225,20 @@ impl Setting {
         self
     }
 
+    /// The same function computed in another way, which only a card can: on the CPU there is one.
+    #[must_use]
+    pub fn in_numeric(mut self, numeric: &str) -> Self {
+        let on_cpu = self.ingredients.param("backend", BACKEND.to_owned()).is_ok_and(|backend| backend == BACKEND);
+        let numeric = Identity::with_default(if on_cpu { NUMERIC } else { numeric }.to_owned(), NUMERIC.to_owned());
+        self.ingredients = self.ingredients.without("numeric").with("numeric", &numeric);
+        self
+    }
+
+    /// How it is computed.
+    pub fn numeric(&self) -> String {
+        self.ingredients.param("numeric", NUMERIC.to_owned()).unwrap_or_else(|_| NUMERIC.to_owned())
+    }
+
     /// An action about this function.
     pub fn action(&self, kind: &dyn crate::execute::ActionKind) -> Action {
         Action::new(kind).with_all(&self.ingredients).input("data", &self.data)
@@ -239,10 +290,11 @@ pub fn objective_on(cx: &ActionContext<'_>, samples: Option<u64>) -> Result<Arc<
 /// # Errors
 /// If the device cannot be opened.
 pub fn placement(cx: &ActionContext<'_>) -> Result<Placement, Failure> {
-    let dtype = if cx.param("dtype", DTYPE.to_owned())? == "f64" { DType::F64 } else { DType::F32 };
-    let device = match cx.device() {
-        Device::Cpu => Tensors::Cpu,
-        Device::Cuda(ordinal) => Tensors::new_cuda(ordinal).map_err(|error| Failure::Machine(error.to_string()))?,
+    let (dtype, numeric) = (card::dtype(cx)?, card::numeric(cx)?);
+    let device = match cx.means::<Lane>() {
+        Some(lane) => Tensors::Card(lane.card().map_err(ml::Error::from)?.with_numeric(numeric)),
+        None if numeric == Numeric::F32 => Tensors::Cpu,
+        None => return Err(Failure::Work(format!("`numeric = \"{numeric}\"` is computed on a card alone"))),
     };
     Ok(Placement { dtype, device })
 }
@@ -261,7 +313,7 @@ pub fn theta(cx: &ActionContext<'_>, name: &str, objective: &Objective) -> Resul
 ///
 /// # Errors
 /// As [`theta`].
-pub fn velocity(cx: &ActionContext<'_>, objective: &Objective) -> Result<Option<candle_core::Tensor>, Failure> {
+pub fn velocity(cx: &ActionContext<'_>, objective: &Objective) -> Result<Option<crate::ml::tensor::Tensor>, Failure> {
     if !cx.has("velocity") {
         return Ok(None);
     }

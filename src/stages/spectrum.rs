@@ -8,11 +8,12 @@ use super::curved::{CurvedParams, SEED, in_double, too_few, with_matrix};
 use super::evaluate::{self, Evaluate};
 use super::foresee::Foreseen;
 use super::index::{self, Chosen, Point, Points, States};
+use super::setting::Computing;
 use super::spectrum_tables::{Asked, Tables};
 use super::train::json;
 use super::{setting, tables};
 use crate::execute::{Action, ActionContext, ActionKind, Failure, Place, Produced, StageContext, Work};
-use crate::key::{Execution, Horizon, Identity, Outputs, Record, Walk};
+use crate::key::{Horizon, Identity, Outputs, Record, Walk};
 use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::ml::curvature::dense::dense;
 use crate::ml::curvature::lanczos::{Closed, Krylov, Ritz, Which};
@@ -40,7 +41,7 @@ pub struct SpectrumParams {
     tau: Identity<f64>,
     grid: Horizon<u64>,
     width: Identity<f64>,
-    device: Execution<String>,
+    computing: Computing,
 }
 
 impl Kind for Spectrum {
@@ -79,7 +80,7 @@ impl Kind for Spectrum {
             tau: reader.float("tau", tau).default(0.1).positive().identity(),
             grid: reader.count("grid", "places at which the density is taken").default(400).at_least(2).horizon(),
             width: reader.float("width", width).default(0.01).positive().identity(),
-            device: setting::read_device(reader),
+            computing: Computing::read(reader),
         })
     }
 
@@ -90,6 +91,7 @@ impl Kind for Spectrum {
     fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
         let params: &SpectrumParams = params.of();
         let Some(points) = index::foreseen_points(foresight, "from") else { return Forecast::unknown() };
+        let points = points.computed(&params.computing, foresight.backend);
         let mut foreseen = Foreseen::new(foresight, &[params.kind(), &Evaluate]);
         for point in params.chosen(&points) {
             params.actions(&points.states, point).iter().for_each(|action| drop(foreseen.call(action)));
@@ -110,8 +112,8 @@ impl Params for SpectrumParams {
             .horizon("top", &self.top)
             .identity("tau", &self.tau)
             .horizon("grid", &self.grid)
-            .identity("width", &self.width)
-            .execution("device", &self.device);
+            .identity("width", &self.width);
+        self.computing.walk(walk);
     }
 }
 
@@ -147,7 +149,7 @@ impl SpectrumParams {
 
 impl Work for SpectrumParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
-        let points = index::points(cx, "from")?;
+        let points = index::points(cx, "from")?.computed(&self.computing, cx.backend());
         let chosen = self.chosen(&points);
         let groups: Vec<Vec<Action>> = chosen.iter().map(|point| self.actions(&points.states, point)).collect();
         let unit = if *self.exact { "points" } else { "Lanczos runs" };

@@ -7,10 +7,11 @@ use super::estimate::{LayerForm, Probe, ScaledForm};
 use super::estimator::{Estimator, Found};
 use super::foresee::Foreseen;
 use super::index::{self, Chosen, Point, Points};
+use super::setting::Computing;
+use super::tables;
 use super::train::summary;
-use super::{setting, tables};
 use crate::execute::{Failure, Place, StageContext, Work};
-use crate::key::{Execution, Identity, Outputs, Record, Walk};
+use crate::key::{Identity, Outputs, Record, Walk};
 use crate::manifest::{Forecast, Foresight, Kind, Params, Reader};
 use crate::ml::curvature::trace::Estimate;
 use crate::plot::{Cell, Table};
@@ -25,7 +26,7 @@ pub struct TraceParams {
     estimator: Estimator,
     per_layer: Identity<bool>,
     scale_invariant: Identity<bool>,
-    device: Execution<String>,
+    computing: Computing,
 }
 
 impl Kind for TraceEstimate {
@@ -52,7 +53,7 @@ impl Kind for TraceEstimate {
             estimator,
             per_layer: reader.flag("per_layer", per_layer).default(false).identity(),
             scale_invariant: reader.flag("scale_invariant", scale_invariant).default(false).identity(),
-            device: setting::read_device(reader),
+            computing: Computing::read(reader),
         })
     }
 
@@ -63,6 +64,7 @@ impl Kind for TraceEstimate {
     fn forecast(&self, params: &dyn Params, foresight: &Foresight<'_>) -> Forecast {
         let params: &TraceParams = params.of();
         let Some(points) = index::foreseen_points(foresight, "from") else { return Forecast::unknown() };
+        let points = points.computed(&params.computing, foresight.backend);
         let mut foreseen = Foreseen::new(foresight, &[&Probe]);
         let chosen = params.chosen(&points);
         params.estimator.foresee(&points, &chosen, &mut foreseen);
@@ -79,9 +81,8 @@ impl Params for TraceParams {
     fn walk(&self, walk: &mut dyn Walk) {
         self.chosen.walk(walk);
         self.estimator.walk(walk);
-        walk.identity("per_layer", &self.per_layer)
-            .identity("scale_invariant", &self.scale_invariant)
-            .execution("device", &self.device);
+        walk.identity("per_layer", &self.per_layer).identity("scale_invariant", &self.scale_invariant);
+        self.computing.walk(walk);
     }
 }
 
@@ -136,7 +137,7 @@ impl TraceParams {
 
 impl Work for TraceParams {
     fn run(&self, cx: &StageContext<'_>) -> Result<Outputs, Failure> {
-        let points = index::points(cx, "from")?;
+        let points = index::points(cx, "from")?.computed(&self.computing, cx.backend());
         let chosen = self.chosen(&points);
         // A product, and a quadratic form each.
         let further = u64::from(*self.per_layer) + u64::from(*self.scale_invariant);

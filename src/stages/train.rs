@@ -10,7 +10,7 @@ use super::evaluate::{Evaluate, Evaluated, evaluation};
 use super::foresee::Foreseen;
 use super::index::{self, Origin, Points, State, States};
 use super::replay::{self, Recipe, RecipeParams};
-use super::setting::{self, SettingParams};
+use super::setting::{self, NUMERIC, SettingParams};
 use super::tables;
 use crate::execute::{ActionContext, ActionKind, Failure, Payload, Place, Produced, StageContext, Work};
 use crate::key::{Horizon, Identity, Output, Outputs, Record, Walk, behind};
@@ -210,7 +210,8 @@ impl Work for TrainParams {
         let validation = data["validation"].clone();
         let Recipe { setting, training } = recipe;
         let chosen = epochs.clone();
-        let states = States { setting, validation, training, iterations_per_epoch, epochs, chosen, origin };
+        let numeric = Some(setting.numeric()).filter(|numeric| numeric != NUMERIC);
+        let states = States { setting, validation, training, iterations_per_epoch, epochs, chosen, numeric, origin };
         // Where epochs are as long as before, both counts go on together and nothing need be said.
         let states = if states.counts_on() { States { origin: None, ..states } } else { states };
         let evaluations = if *self.evaluate { evaluations(cx, &states)? } else { Vec::new() };

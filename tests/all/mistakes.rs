@@ -101,7 +101,7 @@ fn a_manifest_that_is_not_there() {
 fn a_device_that_there_is_not() {
     let project = Project::with(TRAIN);
     project.run_with(&["--device", "gpu"]).exits(2).says("there is no device `gpu`");
-    project.run_with(&["--device", "cuda"]).exits(4).says("no `cuda` device");
+    project.run_with(&["--device", "cuda", "--cards", "simulated:0:0"]).exits(4).says("there is no device `cuda`");
 }
 
 /// A stage that is a command with these fields.

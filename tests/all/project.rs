@@ -54,6 +54,8 @@ impl Project {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
         command.args(words).current_dir(self.folder.path()).stdin(Stdio::null());
+        // The same on a machine with a GPU: what these tests expect is the CPU's.
+        command.env("THALWEG_DEVICE", "cpu");
         command
     }
 

@@ -10,6 +10,7 @@
 
 mod absent;
 mod arms;
+mod cards;
 mod claims;
 mod curvature;
 mod curves;

@@ -4,7 +4,7 @@
 //! Without either matrix whole: ‖Av‖², Av·Cv and ‖Cv‖² have means tr A², tr AC and tr C² for probes v. A probe that serves all three
 //! errs on them together, and the quotient hardly errs. Errors of quotients are the jackknife's (Tukey 1958).
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::dense::Symmetric;

@@ -2,7 +2,7 @@
 //! depend on the probes (Meyer, Musco, Musco and Woodruff 2021 for the idea; here Q comes from another point of a path). The
 //! closer Q is to the top of the spectrum, the smaller the variance; every number is a quadratic form, forward only.
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
 use super::lanczos::{Closed, Krylov, Ritz, Which, choose};
 use super::operator::{SymmetricOperator, within};
@@ -93,7 +93,7 @@ impl Subspace {
     pub fn from_flat(flat: &Tensor, n: usize) -> Result<Self> {
         let len = flat.elem_count();
         within("elements beyond whole vectors of a subspace", len % n.max(1), (0, 0))?;
-        let basis = (0..len / n.max(1)).map(|index| Ok(flat.narrow(0, index * n, n)?)).collect::<Result<_>>()?;
+        let basis = (0..len / n.max(1)).map(|index| flat.narrow(0, index * n, n)).collect::<Result<_>>()?;
         Ok(Self { basis })
     }
 
@@ -102,7 +102,7 @@ impl Subspace {
     /// # Errors
     /// candle's, passed on.
     pub fn flat(&self) -> Result<Tensor> {
-        Ok(Tensor::cat(&self.basis, 0)?)
+        Tensor::cat(&self.basis, 0)
     }
 
     /// How many vectors there are.

@@ -137,7 +137,7 @@ mod tests {
     use std::cell::Cell;
     use std::sync::Arc;
 
-    use candle_core::{DType, Device};
+    use crate::ml::tensor::{DType, Device};
 
     use super::super::operator::At;
     use super::super::testing::{Explicit, network_like};

@@ -4,7 +4,7 @@
 //! ∇(vᵀHv) has mean ∇T for probes v: reverse mode over the second-order jet. The square of a mean of n of them is too large by their
 //! variance; the mean of gᵢ·gⱼ over pairs of different probes is not.
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::deflation::Subspace;
@@ -111,7 +111,7 @@ impl TraceGradient {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use crate::ml::tensor::{DType, Device};
 
     use super::super::dense::dense;
     use super::super::operator::At;

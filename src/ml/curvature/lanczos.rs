@@ -5,7 +5,7 @@
 //! to all before, with 0 off the diagonal: so an eigenvalue is found as often as it is one. A space that does not close
 //! shows each multiple eigenvalue once.
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::dense::Symmetric;

@@ -6,7 +6,7 @@ use super::operator::SymmetricOperator;
 use super::trace::Probes;
 use super::vectors::vector;
 use crate::ml::Result;
-use crate::ml::ops::reduce;
+use crate::ml::ops::{elementwise, reduce};
 use crate::ml::params::{Layout, Theta};
 
 /// vₗᵀ(Av)ₗ of each part, in the layout's order, for probe `index`; their sum is vᵀAv.
@@ -40,14 +40,14 @@ pub fn scaled_forms(
         scales.extend(std::iter::repeat_n(reduce::dot(&values, &values)?.sqrt(), part.len()));
     }
     let scales = vector(scales, operator.placement())?;
-    probes.mapped_forms(operator, indices, |probe| Ok((probe * &scales)?))
+    probes.mapped_forms(operator, indices, |probe| elementwise::mul(probe, &scales))
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use candle_core::{DType, Device};
+    use crate::ml::tensor::{DType, Device};
 
     use super::super::testing::{Explicit, assert_honest, network_like};
     use super::super::trace::{Distribution, Estimate};

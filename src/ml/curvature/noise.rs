@@ -5,7 +5,7 @@
 //! cₖ², forward only. Both are products with `JᵀMJ`, M the mean of rrᵀ over labels, so that labels drawn from smoothed targets need no
 //! draw: their mean is known. Batch norm ties the samples of a chunk together: there C comes of the gradients of minibatches.
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
 use super::operator::{SymmetricOperator, within};
 use crate::ml::loss::{Labels, LogitMatrix};
@@ -155,7 +155,7 @@ impl MinibatchNoise {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use crate::ml::tensor::{DType, Device};
 
     use super::super::dense::{Symmetric, dense};
     use super::super::operator::At;

@@ -1,6 +1,6 @@
 //! Symmetric matrices that are known by their products: those of an objective at a point.
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
 use crate::ml::loss::LogitMatrix;
 use crate::ml::objective::{Interrupt, Objective, Placement};

@@ -1,6 +1,6 @@
 //! Matrices whose spectrum is known, for tests of the algorithms that see products alone.
 
-use candle_core::{DType, Tensor};
+use crate::ml::tensor::{DType, Tensor};
 
 use super::dense::Symmetric;
 use super::operator::SymmetricOperator;

@@ -2,7 +2,7 @@
 //! independent entries of mean 0 and variance 1. With signs its variance is twice the sum of squares off the diagonal; with
 //! normal entries, twice the sum of all squares.
 
-use candle_core::{DType, Tensor};
+use crate::ml::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::operator::{At, SymmetricOperator};

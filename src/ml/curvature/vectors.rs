@@ -1,6 +1,6 @@
 //! Arithmetic of vectors `(N,)`: inner products in f64, combinations in the vectors' own dtype.
 
-use candle_core::{DType, Tensor};
+use crate::ml::tensor::{DType, Tensor};
 
 use crate::ml::objective::Placement;
 use crate::ml::ops::{elementwise, reduce};
@@ -9,7 +9,7 @@ use crate::ml::{Error, Result};
 
 /// A vector of f64 values, rounded to the placement's dtype.
 pub fn vector(values: impl IntoIterator<Item = f64>, placement: &Placement) -> Result<Tensor> {
-    Ok(flat_from_values(values, placement.dtype, &candle_core::Device::Cpu)?.to_device(&placement.device)?)
+    flat_from_values(values, placement.dtype, &crate::ml::tensor::Device::Cpu)?.to_device(&placement.device)
 }
 
 /// The distance from 1 to the next number.

@@ -11,7 +11,7 @@
 //! on spectra that fall as 1/i, 1/i² and 0.9ⁱ, with 12 to 120 products, the scatter was 1.2 to 1.5 times as large, and two
 //! standard errors covered 0.79 to 0.89; on nearly flat spectra, with normal test vectors, 0.9 to 0.94.
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
 use super::operator::{SymmetricOperator, within};
 use super::trace::{Distribution, Estimate, Probes};

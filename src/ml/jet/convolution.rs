@@ -5,6 +5,7 @@ use crate::ml::Result;
 use crate::ml::ops::conv::{After, Gate, Geometry};
 use crate::ml::ops::reduce;
 use crate::ml::tape::Var;
+use crate::ml::tensor::Tensor;
 
 /// Products of a patch from which on one convolution is worth more than the passes over memory that spare it.
 const DEEP: usize = 1024;
@@ -47,7 +48,9 @@ impl Jet {
         };
         let value = Var::conv2d_sum(&[(&self.value, &weight.value, 1.0)], &after, geometry)?;
         let gate = if is_relu { Gate::Of(value.value()) } else { Gate::Open };
-        let by_three = order == Order::Two && !is_relu && layer.is_deep() && !layer.is_recorded();
+        // What balances the three is asked of the machine's memory; a card would wait for it at every layer.
+        let is_here = matches!(self.value.value(), Tensor::Host(_));
+        let by_three = is_here && order == Order::Two && !is_relu && layer.is_deep() && !layer.is_recorded();
         let alone = if by_three { layer.alone(&value)? } else { None };
         let tangent = |v| match (&alone, self.first(v), weight.first(v)) {
             (Some(alone), Some(x), Some(w)) => layer.by_three(v, alone, (x, w)),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use crate::ml::tensor::{DType, Device, Tensor};
 
 use super::{Jet, Order, Tangent};
-use crate::ml::ops::norm::{self, Along, Moments, Then};
+use crate::ml::ops::norm::{self, Along, Moments, Statistics, Then};
 use crate::ml::ops::pool::Window;
 use crate::ml::params::flat_from_values;
 use crate::ml::tape::Var;
@@ -36,8 +36,8 @@ pub enum Norm<'a> {
     Batch,
     /// The batch itself; what it says is kept, layer by layer.
     Collect(&'a mut Vec<Moments>),
-    /// Moments that were estimated before, layer by layer.
-    Fixed(std::slice::Iter<'a, Moments>),
+    /// What was found before, layer by layer.
+    Fixed(std::slice::Iter<'a, Statistics>),
 }
 
 impl Jet {
@@ -92,7 +92,7 @@ impl Jet {
     /// # Errors
     /// A tensor that is not `[S, H, W, C]`.
     pub fn global_avg_pool(&self) -> Result<Self> {
-        let (_, height, width, _) = self.value.value().dims4()?;
+        let [_, height, width, _] = self.value.value().dims4()?;
         self.avg_pool((height, width))?.flatten()
     }
 
@@ -229,10 +229,11 @@ impl Jet {
     }
 
     /// Normalisation by moments that do not depend on θ: x·s + (b − mean·s), s = w/√(var + ε).
-    fn fixed_norm(&self, weight: &Self, bias: &Self, moments: &Moments) -> Result<Self> {
+    fn fixed_norm(&self, weight: &Self, bias: &Self, moments: &Statistics) -> Result<Self> {
         let like = |values: Vec<f64>| -> Result<Jet> {
             let x: &Tensor = self.value.value();
-            Ok(Jet::constant(Var::constant(flat_from_values(values, x.dtype(), x.device())?)))
+            let values = flat_from_values(values, DType::F64, &Device::Cpu)?.to_device(&x.device())?;
+            Ok(Jet::constant(Var::constant(values.to_dtype(x.dtype())?)))
         };
         let slopes = moments.variance.iter().map(|variance| 1.0 / (variance + norm::EPSILON).sqrt()).collect();
         let scale = weight.bilinear(&like(slopes)?, Var::mul)?;

@@ -1,6 +1,6 @@
 //! Rules whose closed form is short; the others are tested through the models.
 
-use candle_core::{DType, Device, Tensor};
+use crate::ml::tensor::{DType, Device, Tensor};
 
 use super::{Jet, Order, Tangent};
 use crate::ml::Result;

@@ -10,7 +10,7 @@
 //! The loss that decides comes with the gradient that would be followed, so the test costs nothing; and nothing is carried
 //! from step to step but what [`DescentState`] holds, so blocks of steps add up to the descent made in one go, bit for bit.
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
 use super::Surface;
 use crate::ml::objective::Interrupt;

@@ -5,7 +5,7 @@
 //!
 //! Yaida (2019), "Fluctuation-dissipation relations for stochastic gradient descent", eq. (FDR1').
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::training::{Step, Training, TrainingState};
@@ -160,7 +160,7 @@ fn check(training: &Training) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use crate::ml::tensor::Device;
 
     use super::*;
     use crate::ml::data::Sampling;

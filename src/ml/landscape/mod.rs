@@ -5,7 +5,7 @@
 //! Reading order: `descent` (from a state to its minimum), `line` (between two minima), `bisect` (which pairs, which
 //! midpoints), `training` (the trajectory itself), `dynamics` (whether it is stationary).
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
 use super::Result;
 use super::objective::{Bounded, Interrupt, Objective};

@@ -1,12 +1,12 @@
 //! The trajectory: epochs of SGD from a state. Every draw is addressed by epoch and iteration, so from the state at an
 //! epoch's start any iteration of it can be replayed, and stopping on the way changes no bit.
 
-use candle_core::Tensor;
+use crate::ml::tensor::{Device, Tensor};
 
 use crate::ml::curvature::deflation::Subspace;
 use crate::ml::curvature::operator::At;
 use crate::ml::data::{Batches, Sampling, iterations_per_epoch};
-use crate::ml::objective::{BatchTargets, Interrupt, Objective};
+use crate::ml::objective::{BATCH_LOSS, BatchTargets, Interrupt, Objective};
 use crate::ml::optim::{Position, Schedule, Sgd};
 use crate::ml::params::Theta;
 use crate::ml::rng::Stream;
@@ -204,7 +204,7 @@ impl Training {
         }
         let mut state = state;
         let first = state.iteration;
-        let mut pass = Pass::new(self, objective, state.epoch);
+        let (mut pass, mut losses) = (Pass::new(self, objective, state.epoch), Losses::default());
         if let Some(noise) = self.isotropic {
             if first > 0 {
                 let problem =
@@ -222,15 +222,15 @@ impl Training {
             let position = Position { epoch: state.epoch, iteration: state.iteration, iterations_per_epoch };
             let visit =
                 pass.visit(&state.theta, state.iteration, stop).map_err(|error| at_position(error, position))?;
+            losses.visited(visit.loss, visit.samples, position)?;
             let lr = self.lr * self.schedule.factor(position);
             let (moved, buffer) = self.sgd.step(lr, state.theta.flat(), &visit.gradient, state.buffer.as_ref())?;
             observe(&Step { theta: state.theta.flat(), gradient: &visit.gradient, velocity: buffer.as_ref() })?;
             state.theta = Theta::new(state.theta.layout().clone(), moved)?;
             state.buffer = buffer;
             state.iteration += 1;
-            state.running.sum += visit.loss * visit.samples as f64;
-            state.running.samples += visit.samples as u64;
         }
+        losses.add_to(&mut state.running)?;
         // A step's own loss was finite; what the last step made, no loss has seen.
         if until > first && !state.theta.norm()?.is_finite() {
             let (epoch, iterations) = (state.epoch, state.iteration);
@@ -252,9 +252,57 @@ struct Pass<'a> {
 }
 
 struct Visit {
-    loss: f64,
+    /// An f64 scalar.
+    loss: Tensor,
     gradient: Tensor,
     samples: usize,
+}
+
+/// The losses of batches, in order. Those on a card are asked for together, when the epoch is through: no iteration waits for its loss. A
+/// loss that is not finite is then found some iterations later, and said to be where it was.
+#[derive(Default)]
+struct Losses(Vec<(Loss, usize, Position)>);
+
+enum Loss {
+    Known(f64),
+    OnCard(Tensor),
+}
+
+impl Losses {
+    fn visited(&mut self, loss: Tensor, samples: usize, position: Position) -> Result<()> {
+        let loss = match loss {
+            Tensor::Host(_) => Loss::Known(finite(loss.to_scalar()?, position)?),
+            Tensor::Card(_) => Loss::OnCard(loss),
+        };
+        self.0.push((loss, samples, position));
+        Ok(())
+    }
+
+    fn add_to(self, running: &mut RunningLoss) -> Result<()> {
+        let there: Vec<Tensor> = self
+            .0
+            .iter()
+            .filter_map(|(loss, ..)| if let Loss::OnCard(loss) = loss { Some(loss.clone()) } else { None })
+            .collect();
+        let asked = if there.is_empty() { Vec::new() } else { Tensor::cat(&there, 0)?.to_vec1()? };
+        let mut asked = asked.into_iter();
+        for (loss, samples, position) in self.0 {
+            let loss = match loss {
+                Loss::Known(loss) => loss,
+                Loss::OnCard(_) => finite(asked.next().expect("one is asked for each"), position)?,
+            };
+            running.sum += loss * samples as f64;
+            running.samples += samples as u64;
+        }
+        Ok(())
+    }
+}
+
+fn finite(loss: f64, position: Position) -> Result<f64> {
+    if loss.is_finite() {
+        return Ok(loss);
+    }
+    Err(at_position(Error::NotFinite { what: BATCH_LOSS.to_owned() }, position))
 }
 
 impl<'a> Pass<'a> {
@@ -280,6 +328,7 @@ impl<'a> Pass<'a> {
     fn visit_batch(&self, theta: &Theta, iteration: usize, stop: &dyn Interrupt) -> Result<Visit> {
         let Some(batches) = &self.batches else {
             let (loss, gradient) = self.objective.gradient(theta, stop)?;
+            let loss = Tensor::new(loss, &Device::Cpu)?;
             return Ok(Visit { loss, gradient, samples: self.objective.len() });
         };
         let indices = batches.at(iteration);
@@ -291,7 +340,7 @@ impl<'a> Pass<'a> {
                 BatchTargets::Drawn(&drawn)
             }
         };
-        let (loss, gradient) = self.objective.batch_gradient(theta, &indices, targets)?;
+        let (loss, gradient) = self.objective.batch_pass(theta, &indices, targets)?;
         Ok(Visit { loss, gradient, samples: indices.len() })
     }
 }

@@ -4,11 +4,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use crate::ml::tensor::{DType, Device};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::Declared;
-use crate::ml::ops::norm::Moments;
+use crate::ml::ops::norm::Statistics;
 use crate::ml::params::{Part, Theta};
 use crate::ml::{Error, Result};
 
@@ -77,8 +77,9 @@ fn values_of(file: &SafeTensors<'_>, prefix: &str, part: &Part, dtype: DType) ->
         Dtype::F64 => DType::F64,
         other => return Err(format!("`{name}` holds {other:?}, expected floating-point numbers")),
     };
-    let converted = Tensor::from_raw_buffer(tensor.data(), stored, &[part.len()], &Device::Cpu)
-        .and_then(|values| values.to_dtype(dtype)?.to_dtype(DType::F64)?.to_vec1::<f64>());
+    let converted =
+        candle_core::Tensor::from_raw_buffer(tensor.data(), stored, &[part.len()], &candle_core::Device::Cpu)
+            .and_then(|values| values.to_dtype(dtype)?.to_dtype(DType::F64)?.to_vec1::<f64>());
     let values = converted.map_err(|error| format!("`{name}`: {error}"))?;
     match values.iter().find(|value| !value.is_finite()) {
         Some(value) => Err(format!("`{name}` holds {value} as {}", dtype.as_str())),
@@ -113,7 +114,7 @@ fn wrapper<'f>(declared: &Declared, file: &'f SafeTensors<'_>, prefix: &str) -> 
 ///
 /// # Errors
 /// [`Error::Shape`] unless there are moments for each batch norm; candle's or safetensors', passed on.
-pub fn export(declared: &Declared, theta: &Theta, moments: &[Moments], batches: u64) -> Result<Vec<u8>> {
+pub fn export(declared: &Declared, theta: &Theta, moments: &[Statistics], batches: u64) -> Result<Vec<u8>> {
     if theta.layout() != &declared.layout || moments.len() != declared.norms.len() {
         return Err(Error::Shape {
             operation: "export",
@@ -134,7 +135,7 @@ pub fn export(declared: &Declared, theta: &Theta, moments: &[Moments], batches: 
         }
     };
     let mut buffers = Vec::new();
-    for (norm, Moments { mean, variance, count }) in declared.norms.iter().zip(moments) {
+    for (norm, Statistics { mean, variance, count }) in declared.norms.iter().zip(moments) {
         let unbiased = *count as f64 / (*count as f64 - 1.0);
         let all = [
             (dtype, vec![mean.len()], bytes(&mut mean.iter().copied())),
@@ -231,8 +232,8 @@ mod tests {
     #[test]
     fn what_is_exported_is_imported_again_and_has_what_batch_norms_keep_besides() {
         let model = Architecture::PreactResNet18 { width: 1, final_norm: true }.build([1, 8, 8], 3).unwrap();
-        let moments: Vec<Moments> = (0..model.norms())
-            .map(|layer| Moments {
+        let moments: Vec<Statistics> = (0..model.norms())
+            .map(|layer| Statistics {
                 mean: vec![0.25; 1 << (layer / 5)],
                 variance: vec![3.0; 1 << (layer / 5)],
                 count: 4,

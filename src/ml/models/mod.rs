@@ -18,7 +18,7 @@ mod weights;
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
+use crate::ml::tensor::{DType, Device};
 
 use super::jet::Jet;
 pub use super::jet::{Activation, Norm};

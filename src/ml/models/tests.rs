@@ -1,6 +1,6 @@
 //! What the networks are: their sizes, names and initial points. Their derivatives are tested through the objective.
 
-use candle_core::{DType, Device, Tensor};
+use crate::ml::tensor::{DType, Device, Tensor};
 
 use super::{Activation, Architecture, Norm, Weights};
 use crate::ml::jet::Jet;
@@ -90,7 +90,7 @@ fn norms_are_declared_in_the_order_in_which_a_forward_pass_comes_to_them() {
         let mut moments = Vec::new();
         let images = Jet::constant(Var::constant(images));
         model.forward(&params, &images, &mut Norm::Collect(&mut moments)).unwrap();
-        let widths: Vec<usize> = moments.iter().map(|moments| moments.mean.len()).collect();
+        let widths: Vec<usize> = moments.iter().map(|moments| moments.mean.elem_count()).collect();
         let width = |name: &String| {
             let weight = format!("{name}.weight");
             model.layout().parts().iter().find(|part| part.name == weight).unwrap().len()

@@ -36,7 +36,7 @@ impl Weights<'_> {
             Self::AlongSigns { values, layout, signs, order } => {
                 let value = &values[index];
                 let (dtype, device) = (value.value().dtype(), value.value().device());
-                let part = |signs: &Signs| Ok(Var::constant(signs.part(layout, index, dtype, device)?));
+                let part = |signs: &Signs| Ok(Var::constant(signs.part(layout, index, dtype, &device)?));
                 let parts = signs.iter().map(part).collect::<Result<Vec<_>>>()?;
                 Ok(Cow::Owned(Jet::line(value.clone(), parts, *order)))
             }

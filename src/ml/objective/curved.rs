@@ -1,8 +1,9 @@
 //! Products with the matrices `JᵀMJ`, meant over samples: J is the Jacobian of the logits, M a matrix of each sample's logits.
 //! Forms are first-order jets, forward only; products are one reverse pass behind them, seeded with M·Jv.
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
+use super::passes::Total;
 use super::{DIRECTIONS, Interrupt, Objective};
 use crate::ml::Result;
 use crate::ml::jet::Order;
@@ -28,17 +29,18 @@ impl Objective {
         for group in directions.groups(DIRECTIONS) {
             let values = self.parts(theta)?.into_iter().map(Var::constant).collect();
             let params = self.lines(theta, values, group, Order::One)?;
-            let mut sums = vec![0.0; group.len()];
+            let mut sums = vec![Total::of("the quadratic form"); group.len()];
             for range in self.chunks(stop) {
                 let range = range?;
                 let logits = self.logits(&params, range.clone())?;
-                let products = self.loss.logit_products(matrix, &logits, self.targets(range))?;
+                let classes = self.samples.classes(range)?;
+                let products = self.loss.logit_products(matrix, &logits, self.loss.targets(&classes))?;
                 for ((sum, tangent), product) in sums.iter_mut().zip(logits.tangents()).zip(products) {
                     let Some(first) = &tangent.first else { continue };
-                    *sum += self.mean(&first.dot(&Var::constant(product))?)?.finite("the quadratic form")?;
+                    sum.add(&self.mean(&first.dot(&Var::constant(product))?)?)?;
                 }
             }
-            all.extend(sums);
+            all.extend(sums.iter().map(Total::finite).collect::<Result<Vec<_>>>()?);
         }
         Ok(all)
     }
@@ -56,7 +58,8 @@ impl Objective {
     ) -> Result<Tensor> {
         let (_, product) = self.reverse(theta, Some((v, Order::One)), "the product", stop, |params, range| {
             let logits = self.logits(params, range.clone())?;
-            let seed = self.loss.logit_products(matrix, &logits, self.targets(range))?.remove(0);
+            let classes = self.samples.classes(range)?;
+            let seed = self.loss.logit_products(matrix, &logits, self.loss.targets(&classes))?.remove(0);
             logits.value().dot(&Var::constant(seed))
         })?;
         Ok(product)

@@ -9,6 +9,9 @@
 //! reverse), `curved` (products with matrices that the logits make).
 
 mod curved;
+pub mod footprint;
+#[cfg(test)]
+mod on_card;
 mod passes;
 mod samples;
 #[cfg(test)]
@@ -16,20 +19,21 @@ mod tests;
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use crate::ml::tensor::{DType, Device, Tensor};
 
+use super::card::Numeric;
 use super::data::Dataset;
 use super::jet::{Jet, Order};
 use super::loss::{Loss, Targets};
 use super::models::{Model, Norm};
-use super::ops::norm::Moments;
+use super::ops::norm::Statistics;
 use super::ops::softmax;
 use super::params::{Directions, Theta};
 use super::rng::Draws;
 use super::tape::Var;
 use super::{Error, Result};
-use passes::flat;
 pub(in crate::ml) use passes::{DIRECTIONS, poll};
+use passes::{Total, flat};
 use samples::{Samples, pooled};
 
 /// Whether the caller asked to stop. Any `Fn() -> bool` is one; it is polled once a chunk.
@@ -68,6 +72,14 @@ impl Placement {
     pub fn cpu(dtype: DType) -> Self {
         Self { dtype, device: Device::Cpu }
     }
+
+    /// The type of activations and passing gradients: that of θ, but bf16 on a card that computes so.
+    pub fn computed(&self) -> DType {
+        match &self.device {
+            Device::Card(card) if card.numeric() == Numeric::Bf16 && self.dtype == DType::F32 => DType::BF16,
+            _ => self.dtype,
+        }
+    }
 }
 
 /// A loss that was followed only as long as it might stay within a ceiling.
@@ -96,6 +108,9 @@ pub struct Evaluation {
     /// The share of samples whose largest logit is at their label.
     pub accuracy: f64,
 }
+
+/// What the loss of a batch is called where it is not finite.
+pub(in crate::ml) const BATCH_LOSS: &str = "the loss of a batch";
 
 /// A model, a loss and a fixed partition of data: L(θ).
 pub struct Objective {
@@ -161,7 +176,7 @@ impl Objective {
     /// # Panics
     /// If an index is beyond the training set.
     pub fn draw_labels(&self, indices: &[u32], draws: &mut Draws) -> Vec<u32> {
-        let smoothing = self.loss.targets(&[]).smoothing;
+        let smoothing = self.loss.smoothing();
         let draw = |&index: &u32| draws.smoothed_label(self.samples.labels[index as usize], self.classes, smoothing);
         indices.iter().map(draw).collect()
     }
@@ -182,16 +197,15 @@ impl Objective {
     /// Those of [`value`](Self::value).
     pub fn value_until(&self, theta: &Theta, ceiling: f64, stop: &dyn Interrupt) -> Result<Bounded> {
         let params = self.constants(theta)?;
-        let mut sum = 0.0;
+        let mut sum = Total::of("the training loss");
         for range in self.chunks(stop) {
-            let range = range?;
-            let logits = self.logits(&params, range.clone())?;
-            sum += self.mean(&self.loss.excess(logits.value(), self.targets(range))?)?.finite("the training loss")?;
-            if sum > ceiling {
-                return Ok(Bounded::Exceeded(sum));
+            sum.add(&self.mean(&self.chunk_loss(&params, range?)?)?)?;
+            // A loss that nothing bounds is asked for once.
+            if ceiling < f64::INFINITY && sum.finite()? > ceiling {
+                return Ok(Bounded::Exceeded(sum.finite()?));
             }
         }
-        Ok(Bounded::Within(sum))
+        Ok(Bounded::Within(sum.finite()?))
     }
 
     /// L(θ) and ∇L(θ), of shape `(N,)` and θ's dtype.
@@ -199,10 +213,7 @@ impl Objective {
     /// # Errors
     /// Those of [`value`](Self::value).
     pub fn gradient(&self, theta: &Theta, stop: &dyn Interrupt) -> Result<(f64, Tensor)> {
-        self.reverse(theta, None, "the training loss", stop, |params, range| {
-            let logits = self.logits(params, range.clone())?;
-            self.loss.excess(logits.value(), self.targets(range))
-        })
+        self.reverse(theta, None, "the training loss", stop, |params, range| self.chunk_loss(params, range))
     }
 
     /// The loss of one batch, the mean over `indices` into the training set, and its gradient, of shape `(N,)`. Batch norm
@@ -211,24 +222,35 @@ impl Objective {
     /// # Errors
     /// Those of [`value`](Self::value); [`Error::Setting`] for an empty batch or an index beyond the training set.
     pub fn batch_gradient(&self, theta: &Theta, indices: &[u32], targets: BatchTargets<'_>) -> Result<(f64, Tensor)> {
+        let (loss, gradient) = self.batch_pass(theta, indices, targets)?;
+        Ok((Var::constant(loss).finite(BATCH_LOSS)?, gradient))
+    }
+
+    /// As [`batch_gradient`](Self::batch_gradient), with the loss as an f64 scalar that stays where it is and may be anything.
+    ///
+    /// # Errors
+    /// Those of [`batch_gradient`](Self::batch_gradient) but for a loss that is not finite.
+    pub fn batch_pass(&self, theta: &Theta, indices: &[u32], targets: BatchTargets<'_>) -> Result<(Tensor, Tensor)> {
         let beyond = indices.iter().find(|&&index| index as usize >= self.len());
         if indices.is_empty() || beyond.is_some() {
             let (batch, samples) = (indices.len(), self.len());
             return Err(Error::Setting(format!("a batch of {batch} from {samples} samples: index {beyond:?}")));
         }
-        let labels: Vec<u32> = indices.iter().map(|&index| self.samples.labels[index as usize]).collect();
+        let numbers = Tensor::new(indices, &self.placement.device)?;
+        let labels = match targets {
+            BatchTargets::Soft => self.samples.classes.rows(&numbers)?,
+            BatchTargets::Drawn(labels) => Tensor::new(labels, &self.placement.device)?,
+        };
         let targets = match targets {
             BatchTargets::Soft => self.loss.targets(&labels),
-            BatchTargets::Drawn(labels) => Targets { labels, smoothing: 0.0 },
+            BatchTargets::Drawn(_) => Targets { labels: &labels, smoothing: 0.0 },
         };
-        let indices = Tensor::new(indices, &self.placement.device)?;
-        let images = Jet::constant(Var::constant(self.samples.images.index_select(&indices, 0)?));
+        let images = Jet::constant(Var::constant(self.samples.images.rows(&numbers)?));
         let (tape, leaves, params) = self.leaves(theta, None)?;
         let logits = self.model.forward(&params, &images, &mut Norm::Batch)?;
-        let loss = self.loss.excess(logits.value(), targets)?.scale(1.0 / labels.len() as f64)?;
+        let loss = self.loss.excess(logits.value(), targets)?.scale(1.0 / indices.len() as f64)?;
         drop((logits, params));
-        let value = loss.finite("the loss of a batch")?;
-        Ok((value, flat(tape.backward(&loss, &leaves)?)?))
+        Ok((loss.value().clone(), flat(tape.backward(&loss, &leaves)?)?))
     }
 
     /// ∇L(θ)·v, exact, forward only. `v` has shape `(N,)` and θ's dtype.
@@ -275,7 +297,7 @@ impl Objective {
     ///
     /// # Errors
     /// Those of [`value`](Self::value).
-    pub fn norm_statistics(&self, theta: &Theta, stop: &dyn Interrupt) -> Result<Vec<Moments>> {
+    pub fn norm_statistics(&self, theta: &Theta, stop: &dyn Interrupt) -> Result<Vec<Statistics>> {
         let params = self.constants(theta)?;
         let mut chunks = Vec::new();
         for range in self.chunks(stop) {
@@ -283,9 +305,9 @@ impl Objective {
             self.model.forward(&params, &self.samples.images(range?)?, &mut Norm::Collect(&mut moments))?;
             chunks.push(moments);
         }
-        Ok((0..self.model.norms())
+        (0..self.model.norms())
             .map(|layer| pooled(&chunks.iter().map(|chunk| &chunk[layer]).collect::<Vec<_>>()))
-            .collect())
+            .collect()
     }
 
     /// Loss and accuracy on other data, batch norm by the training set's statistics.
@@ -301,9 +323,9 @@ impl Objective {
             poll(stop)?;
             let mut norm = Norm::Fixed(statistics.iter());
             let logits = self.model.forward(&params, &samples.images(range.clone())?, &mut norm)?;
-            let labels = &samples.labels[range];
-            loss += self.loss.excess(logits.value(), self.loss.targets(labels))?.finite("the validation loss")?;
-            correct += softmax::count_correct(logits.value().value(), labels)?;
+            let classes = samples.classes(range)?;
+            loss += self.loss.excess(logits.value(), self.loss.targets(&classes))?.finite("the validation loss")?;
+            correct += softmax::count_correct(logits.value().value(), &classes)?;
         }
         let count = data.len() as f64;
         Ok(Evaluation { loss: loss / count, accuracy: correct as f64 / count })

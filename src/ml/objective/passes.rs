@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
 use super::{Interrupt, Objective};
+use crate::ml::card::Fault;
 use crate::ml::jet::{Jet, Order};
-use crate::ml::loss::Targets;
 use crate::ml::models::{Norm, Weights};
 use crate::ml::ops::elementwise;
 use crate::ml::params::{Directions, Theta};
@@ -28,18 +28,40 @@ impl Objective {
     ) -> Result<Vec<f64>> {
         let mut all = Vec::with_capacity(directions.len());
         for group in directions.groups(DIRECTIONS) {
-            let values = self.parts(theta)?.into_iter().map(Var::constant).collect();
-            let params = self.lines(theta, values, group, order)?;
-            let mut sums = vec![0.0; group.len()];
-            for range in self.chunks(stop) {
-                let derivatives = self.derivatives(&params, range?, order)?;
-                for (sum, derivative) in sums.iter_mut().zip(derivatives) {
-                    *sum += self.mean(&derivative)?.finite(name(order))?;
-                }
-            }
-            all.extend(sums);
+            all.extend(self.along_few(theta, group, order, stop)?);
         }
         Ok(all)
+    }
+
+    /// The same in one pass, or where a card has no room for it, in two: how directions are grouped changes no bit.
+    fn along_few(&self, theta: &Theta, group: Directions<'_>, order: Order, stop: &dyn Interrupt) -> Result<Vec<f64>> {
+        match self.along_together(theta, group, order, stop) {
+            Err(Error::Card(Fault::OutOfMemory { .. })) if group.len() > 1 => {
+                let halves = group.groups(group.len().div_ceil(2));
+                let few = halves.map(|half| self.along_few(theta, half, order, stop)).collect::<Result<Vec<_>>>()?;
+                Ok(few.concat())
+            }
+            result => result,
+        }
+    }
+
+    fn along_together(
+        &self,
+        theta: &Theta,
+        group: Directions<'_>,
+        order: Order,
+        stop: &dyn Interrupt,
+    ) -> Result<Vec<f64>> {
+        let values = self.parts(theta)?.into_iter().map(Var::constant).collect();
+        let params = self.lines(theta, values, group, order)?;
+        let mut sums = vec![Total::of(name(order)); group.len()];
+        for range in self.chunks(stop) {
+            let derivatives = self.derivatives(&params, range?, order)?;
+            for (sum, derivative) in sums.iter_mut().zip(derivatives) {
+                sum.add(&self.mean(&derivative)?)?;
+            }
+        }
+        sums.iter().map(Total::finite).collect()
     }
 
     /// The gradient of the derivative of this order along `v`.
@@ -59,16 +81,16 @@ impl Objective {
         &self,
         theta: &Theta,
         along: Option<(&Tensor, Order)>,
-        what: &str,
+        what: &'static str,
         stop: &dyn Interrupt,
         scalar: impl Fn(&Weights<'_>, Range<usize>) -> Result<Var>,
     ) -> Result<(f64, Tensor)> {
-        let (mut sum, mut total) = (0.0, None::<Tensor>);
+        let (mut sum, mut total) = (Total::of(what), None::<Tensor>);
         for range in self.chunks(stop) {
             let (tape, leaves, params) = self.leaves(theta, along)?;
             let share = self.mean(&scalar(&params, range?)?)?;
             drop(params);
-            sum += share.finite(what)?;
+            sum.add(&share)?;
             let gradient = flat(tape.backward(&share, &leaves)?)?;
             match &total {
                 Some(total) => elementwise::accumulate(total, &gradient)?,
@@ -76,7 +98,7 @@ impl Objective {
             }
         }
         let total = total.ok_or_else(|| Error::Setting("an objective without chunks".to_owned()))?;
-        Ok((sum, total))
+        Ok((sum.finite()?, total))
     }
 
     /// The logits of a chunk, batch norm by the chunk itself.
@@ -87,9 +109,10 @@ impl Objective {
     /// The derivative of this order of a chunk's summed loss along each direction of the parameters.
     pub(super) fn derivatives(&self, params: &Weights<'_>, range: Range<usize>, order: Order) -> Result<Vec<Var>> {
         let logits = self.logits(params, range.clone())?;
+        let classes = self.samples.classes(range)?;
         match order {
-            Order::Two => self.loss.second(&logits, self.targets(range)),
-            Order::Zero | Order::One => self.loss.first(&logits, self.targets(range)),
+            Order::Two => self.loss.second(&logits, self.loss.targets(&classes)),
+            Order::Zero | Order::One => self.loss.first(&logits, self.loss.targets(&classes)),
         }
     }
 
@@ -97,8 +120,10 @@ impl Objective {
         self.samples.chunks().map(move |range| poll(stop).map(|()| range))
     }
 
-    pub(super) fn targets(&self, range: Range<usize>) -> Targets<'_> {
-        self.loss.targets(&self.samples.labels[range])
+    /// The loss of a chunk, summed over its samples.
+    pub(super) fn chunk_loss(&self, params: &Weights<'_>, range: Range<usize>) -> Result<Var> {
+        let logits = self.logits(params, range.clone())?;
+        self.loss.excess(logits.value(), self.loss.targets(&self.samples.classes(range)?))
     }
 
     /// A sum over samples as its share of the mean over the training set.
@@ -106,7 +131,7 @@ impl Objective {
         sum.scale(1.0 / self.len() as f64)
     }
 
-    /// The parts of θ, which must be this objective's.
+    /// The parts of θ, which must be this objective's, in the type that is computed in.
     pub(super) fn parts(&self, theta: &Theta) -> Result<Vec<Tensor>> {
         let layout = self.model.layout();
         let same = Arc::ptr_eq(theta.layout(), layout) || theta.layout() == layout;
@@ -117,7 +142,7 @@ impl Objective {
                 found: format!("{} in {:?}", theta.len(), theta.dtype()),
             });
         }
-        (0..layout.parts().len()).map(|index| theta.view(index)).collect()
+        (0..layout.parts().len()).map(|index| theta.view(index)?.to_dtype(self.placement.computed())).collect()
     }
 
     pub(super) fn constants(&self, theta: &Theta) -> Result<Weights<'_>> {
@@ -155,10 +180,46 @@ impl Objective {
             Directions::Signs(signs) => return Ok(Weights::AlongSigns { values, layout, signs, order }),
         };
         let line = |(index, value)| {
-            let parts = vectors.iter().map(|v| Ok(Var::constant(layout.view(v, index)?)));
+            let part = |v: &Tensor| layout.view(v, index)?.to_dtype(self.placement.computed());
+            let parts = vectors.iter().map(|v| part(v).map(Var::constant));
             Ok(Jet::line(value, parts.collect::<Result<Vec<_>>>()?, order))
         };
         Ok(Weights::Jets(values.into_iter().enumerate().map(line).collect::<Result<_>>()?))
+    }
+}
+
+/// A sum over chunks that must be finite. On the CPU each share is looked at when it comes; on a card they are added up there, and only
+/// whoever asks for the sum waits.
+#[derive(Clone, Debug)]
+pub(super) struct Total {
+    what: &'static str,
+    here: f64,
+    there: Option<Tensor>,
+}
+
+impl Total {
+    /// Nothing yet of what is called so.
+    pub(super) fn of(what: &'static str) -> Self {
+        Self { what, here: 0.0, there: None }
+    }
+
+    pub(super) fn add(&mut self, share: &Var) -> Result<()> {
+        if let Tensor::Host(_) = share.value() {
+            self.here += share.finite(self.what)?;
+            return Ok(());
+        }
+        self.there = Some(match &self.there {
+            Some(sum) => elementwise::add_scaled(sum, share.value(), 1.0)?,
+            None => share.value().clone(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn finite(&self) -> Result<f64> {
+        match &self.there {
+            Some(sum) => Var::constant(sum.clone()).finite(self.what),
+            None => Ok(self.here),
+        }
     }
 }
 
@@ -176,6 +237,6 @@ fn name(order: Order) -> &'static str {
 
 /// Gradients of the parts, one after the other.
 pub(super) fn flat(parts: Vec<Tensor>) -> Result<Tensor> {
-    let parts = parts.into_iter().map(|part| part.flatten_all()).collect::<candle_core::Result<Vec<_>>>()?;
-    Ok(Tensor::cat(&parts, 0)?)
+    let parts = parts.into_iter().map(|part| part.flatten_all()).collect::<Result<Vec<_>>>()?;
+    Tensor::cat(&parts, 0)
 }

@@ -2,20 +2,22 @@
 
 use std::ops::Range;
 
-use candle_core::{Device, Tensor};
+use crate::ml::tensor::{Device, Tensor};
 
 use super::Placement;
 use crate::ml::data::Dataset;
 use crate::ml::jet::Jet;
 use crate::ml::ops::axes;
-use crate::ml::ops::norm::Moments;
+use crate::ml::ops::norm::{Moments, Statistics};
 use crate::ml::tape::Var;
 use crate::ml::{Error, Result};
 
-/// Images on the device, `[S, H, W, C]`, their labels, and how they are cut.
+/// Images on the device, `[S, H, W, C]`, their labels here and there, and how they are cut.
 pub(super) struct Samples {
     pub(super) images: Tensor,
     pub(super) labels: Vec<u32>,
+    /// The labels on the device, `[S]`.
+    pub(super) classes: Tensor,
     pub(super) chunk: usize,
 }
 
@@ -28,11 +30,18 @@ impl Samples {
         let dims = (data.len(), channels, height, width);
         let images = Tensor::from_slice(&data.inputs, dims, &Device::Cpu)?;
         let images = axes::channels_last(&images.to_dtype(placement.dtype)?)?.to_device(&placement.device)?;
-        Ok(Self { images, labels: data.labels.clone(), chunk })
+        let images = images.to_dtype(placement.computed())?;
+        let classes = Tensor::from_slice(&data.labels, data.len(), &placement.device)?;
+        Ok(Self { images, labels: data.labels.clone(), classes, chunk })
     }
 
     pub(super) fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<'_> {
         (0..self.labels.len()).step_by(self.chunk).map(|from| from..self.labels.len().min(from + self.chunk))
+    }
+
+    /// The labels of a chunk, on the device.
+    pub(super) fn classes(&self, range: Range<usize>) -> Result<Tensor> {
+        self.classes.narrow(0, range.start, range.len())
     }
 
     pub(super) fn images(&self, range: Range<usize>) -> Result<Jet> {
@@ -41,14 +50,18 @@ impl Samples {
 }
 
 /// The moments of several batches together: means by their sizes, E[x²] − E[x]² through the batches' own variances.
-pub(super) fn pooled(batches: &[&Moments]) -> Moments {
+pub(super) fn pooled(batches: &[&Moments]) -> Result<Statistics> {
     let count: usize = batches.iter().map(|batch| batch.count).sum();
-    let weighted = |value: &dyn Fn(&Moments) -> f64| {
-        batches.iter().map(|batch| value(batch) * batch.count as f64).sum::<f64>() / count as f64
+    let list = |of: fn(&Moments) -> &Tensor| {
+        batches.iter().map(|batch| of(batch).to_vec1::<f64>()).collect::<Result<Vec<Vec<f64>>>>()
     };
-    let channels = batches.first().map_or(0, |batch| batch.mean.len());
-    let mean: Vec<f64> = (0..channels).map(|c| weighted(&|batch| batch.mean[c])).collect();
-    let variance =
-        (0..channels).map(|c| weighted(&|batch| batch.variance[c] + (batch.mean[c] - mean[c]).powi(2))).collect();
-    Moments { mean, variance, count }
+    let (means, variances) = (list(|batch| &batch.mean)?, list(|batch| &batch.variance)?);
+    let weighted = |value: &dyn Fn(usize) -> f64| {
+        batches.iter().enumerate().map(|(index, batch)| value(index) * batch.count as f64).sum::<f64>() / count as f64
+    };
+    let channels = means.first().map_or(0, Vec::len);
+    let mean: Vec<f64> = (0..channels).map(|c| weighted(&|batch| means[batch][c])).collect();
+    let spread = |c: usize| weighted(&|batch| variances[batch][c] + (means[batch][c] - mean[c]).powi(2));
+    let variance: Vec<f64> = (0..channels).map(spread).collect();
+    Ok(Statistics { mean, variance, count })
 }

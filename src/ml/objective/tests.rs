@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use crate::ml::tensor::{DType, Device, Tensor};
 
 use super::{BatchTargets, Bounded, NoInterrupt, Objective, Placement};
 use crate::ml::data::Dataset;

@@ -1,7 +1,8 @@
 //! Channels last, as the kernels want images, and channels first, as PyTorch numbers their elements.
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
+use super::card;
 use super::real::{Read, Real, dispatch, shape, tensor};
 use super::tiles;
 use crate::ml::Result;
@@ -12,8 +13,9 @@ use crate::ml::Result;
 /// [`Error::Shape`](crate::ml::Error::Shape) unless `x` has four axes.
 pub fn channels_first(x: &Tensor) -> Result<Tensor> {
     let [samples, height, width, channels] = images("channels_first", x)?;
-    let to = [samples, channels, height, width];
-    dispatch!("channels_first", x, T => transposed::<T>("channels_first", x, (height * width, channels), &to))
+    let (pixels, to) = (height * width, [samples, channels, height, width]);
+    dispatch!("channels_first", x, T => transposed::<T>("channels_first", x, (pixels, channels), &to),
+        card => card::shape::transposed("channels_first", x, [samples, pixels, channels], &to))
 }
 
 /// Images `[S, C, H, W]` as `[S, H, W, C]`.
@@ -22,8 +24,9 @@ pub fn channels_first(x: &Tensor) -> Result<Tensor> {
 /// [`Error::Shape`](crate::ml::Error::Shape) unless `x` has four axes.
 pub fn channels_last(x: &Tensor) -> Result<Tensor> {
     let [samples, channels, height, width] = images("channels_last", x)?;
-    let to = [samples, height, width, channels];
-    dispatch!("channels_last", x, T => transposed::<T>("channels_last", x, (channels, height * width), &to))
+    let (pixels, to) = (height * width, [samples, height, width, channels]);
+    dispatch!("channels_last", x, T => transposed::<T>("channels_last", x, (channels, pixels), &to),
+        card => card::shape::transposed("channels_last", x, [samples, channels, pixels], &to))
 }
 
 fn images(operation: &'static str, x: &Tensor) -> Result<[usize; 4]> {
@@ -38,7 +41,7 @@ fn transposed<T: Real>(
     to: &[usize],
 ) -> Result<Tensor> {
     if rows == 1 || columns == 1 {
-        return Ok(x.reshape(to)?);
+        return x.reshape(to);
     }
     let values = Read::<T>::of(x, operation)?;
     let values: &[T] = &values;

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
+use super::card;
 use super::elementwise::{AddScaled, OfTwo, Product};
 use super::lanes::{self, Simd, WithSimd};
 use super::real::{Read, Real, dispatch, elements, shape, tensor};
@@ -30,7 +31,7 @@ pub(super) fn rows(operation: &'static str, x: &Tensor) -> Result<[usize; 2]> {
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless `b` has one value a channel of `x`.
 pub fn add_channels(x: &Tensor, b: &Tensor) -> Result<Tensor> {
-    dispatch!("add_channels", x, T => with_channels::<T>("add_channels", x, b, AddScaled::new(1.0)))
+    dispatch!("add_channels", x, T => with_channels::<T>("add_channels", x, b, AddScaled::new(1.0)), card => on_card("add_channels", x, b))
 }
 
 /// `c·x`, where `c`, `[C]`, is the same for every sample and pixel.
@@ -38,7 +39,7 @@ pub fn add_channels(x: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless `c` has one value a channel of `x`.
 pub fn mul_channels(x: &Tensor, c: &Tensor) -> Result<Tensor> {
-    dispatch!("mul_channels", x, T => with_channels::<T>("mul_channels", x, c, Product::new()))
+    dispatch!("mul_channels", x, T => with_channels::<T>("mul_channels", x, c, Product::new()), card => on_card("mul_channels", x, c))
 }
 
 /// `c`, `[C]`, repeated to `dims`, `[…, C]`.
@@ -58,7 +59,7 @@ pub fn broadcast_channels(c: &Tensor, dims: &[usize]) -> Result<Tensor> {
             tile.chunks_exact_mut(c.len()).for_each(|row| row.copy_from_slice(c));
         });
         tensor(out, dims)
-    })
+    }, card => card::channels::broadcast(NAME, c, dims))
 }
 
 /// Σ over samples and pixels of `x`: `[C]`, summed in f64.
@@ -72,7 +73,7 @@ pub fn sum_channels(x: &Tensor) -> Result<Tensor> {
         let x = Read::<T>::of(x, NAME)?;
         let [total] = sums(sizes, &Values(&x));
         rounded::<T>(&total)
-    })
+    }, card => card::channels::dot(NAME, x, None))
 }
 
 /// Σ over samples and pixels of `x·y`: `[C]`, summed in f64.
@@ -89,7 +90,7 @@ pub fn dot_channels(x: &Tensor, y: &Tensor) -> Result<Tensor> {
         let (x, y) = (Read::<T>::of(x, NAME)?, Read::<T>::of(y, NAME)?);
         let [total] = sums(sizes, &Products(&x, &y));
         rounded::<T>(&total)
-    })
+    }, card => card::channels::dot(NAME, x, Some(y)))
 }
 
 /// What is summed over the rows of `[rows, C]`: `N` sums a channel.
@@ -221,12 +222,23 @@ impl<T: Real, F: OfTwo<T>> WithSimd for Rows<'_, T, F> {
     }
 }
 
-#[expect(unsafe_code, reason = "memory is written once")]
-fn with_channels<T: Real>(operation: &'static str, x: &Tensor, c: &Tensor, f: impl OfTwo<T>) -> Result<Tensor> {
+/// That `c` has one value a channel of `x`; the number of channels.
+fn one_a_channel(operation: &'static str, x: &Tensor, c: &Tensor) -> Result<usize> {
     let [_, channels] = rows(operation, x)?;
     if c.dims() != [channels] {
         return Err(shape(operation, format!("{channels} values, one a channel"), &[x, c]));
     }
+    Ok(channels)
+}
+
+fn on_card(operation: &'static str, x: &Tensor, c: &Tensor) -> Result<Tensor> {
+    one_a_channel(operation, x, c)?;
+    card::channels::with_channels(operation, x, c)
+}
+
+#[expect(unsafe_code, reason = "memory is written once")]
+fn with_channels<T: Real>(operation: &'static str, x: &Tensor, c: &Tensor, f: impl OfTwo<T>) -> Result<Tensor> {
+    let channels = one_a_channel(operation, x, c)?;
     let (values, c) = (Read::<T>::of(x, operation)?, Read::<T>::of(c, operation)?);
     let (values, c): (&[T], &[T]) = (&values, &c.repeat(WIDE.div_ceil(channels)));
     let length = tile(channels);

@@ -1,8 +1,9 @@
 //! Channels put side by side and taken apart again: what a dense block is made of. Taking some and padding with zeros are each other's
 //! adjoint, and so the set is closed under differentiation.
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
+use super::card;
 use super::channels::{rows, tile};
 use super::real::{Read, Real, dispatch, elements, shape, tensor};
 use super::tiles;
@@ -27,7 +28,7 @@ pub fn concat(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             out[..left].copy_from_slice(&a[row * left..][..left]);
             out[left..].copy_from_slice(&b[row * right..][..right]);
         }), &dims)
-    })
+    }, card => card::shape::concat(NAME, a, b, &dims))
 }
 
 /// `count` channels of `x`, `[…, C]`, from channel `first` on: `[…, count]`.
@@ -47,7 +48,7 @@ pub fn take_channels(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
         tensor(by_rows(dims.iter().product(), count, |row, out: &mut [T]| {
             out.copy_from_slice(&x[row * channels + first..][..count]);
         }), &dims)
-    })
+    }, card => card::shape::window(NAME, x, (first, 0), &dims))
 }
 
 /// The channels of `x`, `[…, C]`, after `before` channels of zeros and before `after` more: `[…, before + C + after]`.
@@ -69,7 +70,7 @@ pub fn pad_channels(x: &Tensor, before: usize, after: usize) -> Result<Tensor> {
         tensor(by_rows(dims.iter().product(), width, |row, out: &mut [T]| {
             out[before..][..channels].copy_from_slice(&x[row * channels..][..channels]);
         }), &dims)
-    })
+    }, card => card::shape::window(NAME, x, (0, before), &dims))
 }
 
 /// A tensor's elements, zero at first, filled row by row.

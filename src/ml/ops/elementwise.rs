@@ -1,9 +1,11 @@
 //! Operations on each element by itself. Operands have one shape, which is the result's.
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, WithDType};
+use crate::ml::tensor::Tensor;
+use candle_core::{CpuStorage, InplaceOp2, Layout, WithDType};
 
+use super::card;
 use super::lanes::{self, Simd, WithSimd};
-use super::real::{Read, Real, dispatch, shape, tensor};
+use super::real::{Read, Real, dispatch, elsewhere, shape, tensor};
 use super::tiles::{self, ELEMENTS, Room};
 use crate::ml::Result;
 
@@ -58,7 +60,7 @@ functions! {
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless the operands have one shape and dtype.
 pub fn add_scaled(a: &Tensor, b: &Tensor, c: f64) -> Result<Tensor> {
-    dispatch!("add_scaled", a, T => of_two::<T>("add_scaled", a, b, AddScaled::new(c)))
+    dispatch!("add_scaled", a, T => of_two::<T>("add_scaled", a, b, AddScaled::new(c)), card => card::elementwise::of_two("add_scaled", a, b, c))
 }
 
 /// `a·b`.
@@ -66,7 +68,7 @@ pub fn add_scaled(a: &Tensor, b: &Tensor, c: f64) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless the operands have one shape and dtype.
 pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    dispatch!("mul", a, T => of_two::<T>("mul", a, b, Product::new()))
+    dispatch!("mul", a, T => of_two::<T>("mul", a, b, Product::new()), card => card::elementwise::of_two("mul", a, b, 0.0))
 }
 
 /// `c·a`.
@@ -74,7 +76,19 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// A dtype or device without kernel.
 pub fn scale(a: &Tensor, c: f64) -> Result<Tensor> {
-    dispatch!("scale", a, T => of_one::<T>("scale", a, 1, Scale::new(c)))
+    dispatch!("scale", a, T => of_one::<T>("scale", a, 1, Scale::new(c)), card => card::elementwise::of_one("scale", a, c))
+}
+
+/// `c·a`, where c is an f64 scalar in the same place.
+///
+/// # Errors
+/// [`Error::Shape`](crate::ml::Error::Shape) for a factor elsewhere.
+pub fn scale_by(a: &Tensor, factor: &Tensor) -> Result<Tensor> {
+    match (a, factor) {
+        (Tensor::Host(_), Tensor::Host(factor)) => scale(a, factor.to_scalar()?),
+        (Tensor::Card(_), Tensor::Card(_)) => card::elementwise::scale_by(a, factor),
+        _ => Err(elsewhere("scale_by")),
+    }
 }
 
 /// 0 where `x ≤ 0`, else `t`: ReLU and all its derivatives, with ReLU′(0) = 0. What is not a number stays so.
@@ -82,7 +96,7 @@ pub fn scale(a: &Tensor, c: f64) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless the operands have one shape and dtype.
 pub fn gate(x: &Tensor, t: &Tensor) -> Result<Tensor> {
-    dispatch!("gate", x, T => of_two::<T>("gate", x, t, Gate::new()))
+    dispatch!("gate", x, T => of_two::<T>("gate", x, t, Gate::new()), card => card::elementwise::of_two("gate", x, t, 0.0))
 }
 
 /// The hyperbolic tangent.
@@ -90,7 +104,7 @@ pub fn gate(x: &Tensor, t: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// A dtype or device without kernel.
 pub fn tanh(a: &Tensor) -> Result<Tensor> {
-    dispatch!("tanh", a, T => of_one::<T>("tanh", a, 30, Tanh::new()))
+    dispatch!("tanh", a, T => of_one::<T>("tanh", a, 30, Tanh::new()), card => card::elementwise::of_one("tanh", a, 0.0))
 }
 
 /// `1 − y²`, the slope of tanh where its value is `y`.
@@ -98,7 +112,7 @@ pub fn tanh(a: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// A dtype or device without kernel.
 pub fn one_minus_square(y: &Tensor) -> Result<Tensor> {
-    dispatch!("one_minus_square", y, T => of_one::<T>("one_minus_square", y, 2, OneMinusSquare::new()))
+    dispatch!("one_minus_square", y, T => of_one::<T>("one_minus_square", y, 2, OneMinusSquare::new()), card => card::elementwise::of_one("one_minus_square", y, 0.0))
 }
 
 /// `g·(1 − y²)`, the adjoint of tanh where its value is `y`.
@@ -106,7 +120,7 @@ pub fn one_minus_square(y: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless the operands have one shape and dtype.
 pub fn tanh_adjoint(y: &Tensor, g: &Tensor) -> Result<Tensor> {
-    dispatch!("tanh_adjoint", y, T => of_two::<T>("tanh_adjoint", y, g, TanhAdjoint::new()))
+    dispatch!("tanh_adjoint", y, T => of_two::<T>("tanh_adjoint", y, g, TanhAdjoint::new()), card => card::elementwise::of_two("tanh_adjoint", y, g, 0.0))
 }
 
 /// `1/√(a + shift)`.
@@ -114,7 +128,7 @@ pub fn tanh_adjoint(y: &Tensor, g: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// A dtype or device without kernel.
 pub fn inverse_root(a: &Tensor, shift: f64) -> Result<Tensor> {
-    dispatch!("inverse_root", a, T => of_one::<T>("inverse_root", a, 20, InverseRoot::new(shift)))
+    dispatch!("inverse_root", a, T => of_one::<T>("inverse_root", a, 20, InverseRoot::new(shift)), card => card::elementwise::of_one("inverse_root", a, shift))
 }
 
 /// `a += b`, in the storage of `a`, which nothing else may read.
@@ -129,7 +143,10 @@ pub fn accumulate(a: &Tensor, b: &Tensor) -> Result<()> {
     if !a.is_contiguous() || !b.is_contiguous() {
         return Err(shape("accumulate", "contiguous tensors", &[a, b]));
     }
-    dispatch!("accumulate", a, T => Ok(a.inplace_op2(b, &Accumulate::<T>(std::marker::PhantomData))?))
+    dispatch!("accumulate", a, T => {
+        let (Tensor::Host(to), Tensor::Host(from)) = (a, b) else { return Err(elsewhere("accumulate")) };
+        Ok(to.inplace_op2(from, &Accumulate::<T>(std::marker::PhantomData))?)
+    }, card => card::elementwise::accumulate(a, b))
 }
 
 struct Accumulate<T>(std::marker::PhantomData<T>);

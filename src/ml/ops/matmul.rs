@@ -1,8 +1,9 @@
 //! Products of matrices, on the `gemm` crate, one thread a tile.
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 use gemm::Parallelism;
 
+use super::card;
 use super::real::{Read, Real, dispatch, shape, tensor};
 use super::tiles;
 use crate::ml::Result;
@@ -101,16 +102,17 @@ pub fn matmul(a: &Tensor, b: &Tensor, transpose_a: bool, transpose_b: bool) -> R
     let (&[a0, a1], &[b0, b1]) = (a.dims(), b.dims()) else {
         return Err(shape(NAME, "two matrices", &[a, b]));
     };
+    let ((m, k), (inner, n)) =
+        (if transpose_a { (a1, a0) } else { (a0, a1) }, if transpose_b { (b1, b0) } else { (b0, b1) });
+    if k != inner {
+        let expected = format!("matrices whose inner sizes agree, not {m} × {k} by {inner} × {n}");
+        return Err(shape(NAME, expected, &[a, b]));
+    }
     dispatch!(NAME, a, T => {
         let (left, right) = (Read::<T>::of(a, NAME)?, Read::<T>::of(b, NAME)?);
         let (left, right) = (Matrix::rows(&left, a0, a1), Matrix::rows(&right, b0, b1));
         let left = if transpose_a { left.transposed() } else { left };
         let right = if transpose_b { right.transposed() } else { right };
-        let ((m, k), (inner, n)) = (left.size, right.size);
-        if k != inner {
-            let expected = format!("matrices whose inner sizes agree, not {m} × {k} by {inner} × {n}");
-            return Err(shape(NAME, expected, &[a, b]));
-        }
         let height = m.div_ceil(TILES).clamp(ROWS.0, ROWS.1);
         let out = tiles::make(m * n, height * n.max(1), 2 * m * n * k, |index, tile: &mut [T]| {
             let first = index * height;
@@ -119,5 +121,5 @@ pub fn matmul(a: &Tensor, b: &Tensor, transpose_a: bool, transpose_b: bool) -> R
             product(tile, Matrix { values, size: (rows, k), ..left }, right, false);
         });
         tensor(out, &[m, n])
-    })
+    }, card => card::conv::matmul(NAME, a, b, [m, k, n], [transpose_a, transpose_b]))
 }

@@ -1,9 +1,10 @@
-//! The kernels: each operation of a model and its adjoint, on candle tensors, generic over f32 and f64. They know
+//! The kernels: each operation of a model and its adjoint, on the CPU generic over f32 and f64, on a card also over bf16. They know
 //! neither tape nor jet.
 //!
 //! Every operation takes contiguous tensors and gives fresh contiguous ones. Work is cut into a list of tiles that
 //! depends on shapes alone, and sums run in one order within and over tiles, so that the bytes are the same for any
-//! number of threads. The head of each public function is its dispatch on device and dtype; a CUDA path goes there.
+//! number of threads. The head of each public function is its dispatch on device and dtype: for a tensor on a card
+//! it comes to `card/`, where the files have the same names.
 //!
 //! Images have their channels last, `[S, H, W, C]`: a pixel is then a run of memory, which is what vectors want.
 //!
@@ -19,6 +20,7 @@
 
 pub mod axes;
 pub mod band;
+pub mod card;
 pub mod channels;
 pub mod concat;
 pub mod conv;

@@ -1,9 +1,9 @@
 //! Pooling over windows that do not overlap; rows and columns that fill no whole window are left out, as PyTorch does.
 
-use std::sync::Arc;
+use crate::ml::tensor::{Device, Tensor};
+use candle_core::WithDType;
 
-use candle_core::{Tensor, WithDType};
-
+use super::card;
 use super::lanes::{self, Simd, WithSimd};
 use super::real::{Read, Real, dispatch, elements, shape, tensor};
 use super::tiles::{self, ELEMENTS};
@@ -18,7 +18,8 @@ const TOGETHER: usize = 8;
 /// Which pixel of its window each output of a max pool is.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    pixels: Arc<Vec<u32>>,
+    /// Its number in the window, row by row: u32, of the sizes of the outputs.
+    pixels: Tensor,
     sizes: Sizes,
 }
 
@@ -44,6 +45,12 @@ impl Sizes {
 
     fn to(&self) -> [usize; 4] {
         [self.samples, self.image.0 / self.window.0, self.image.1 / self.window.1, self.channels]
+    }
+
+    /// The same, as a card wants it.
+    fn windows(&self) -> card::pool::Windows {
+        let [samples, height, width, channels] = self.from();
+        [samples, height, width, channels, self.window.0, self.window.1]
     }
 
     /// Elements of one input image.
@@ -184,7 +191,11 @@ pub fn max_pool(x: &Tensor, window: Window) -> Result<(Tensor, Selection)> {
             let images = largest.len() / sizes.output();
             lanes::run(Pass { sizes: &sizes, images, body: Largest { x: sizes.inputs_of(x, tile), values: largest, pixels } });
         });
-        Ok((tensor(largest, &sizes.to())?, Selection { pixels: Arc::new(pixels), sizes }))
+        let pixels = Tensor::from_vec(pixels, &sizes.to()[..], &Device::Cpu)?;
+        Ok((tensor(largest, &sizes.to())?, Selection { pixels, sizes }))
+    }, card => {
+        let (largest, pixels) = card::pool::max_pool(NAME, x, sizes.windows(), &sizes.to())?;
+        Ok((largest, Selection { pixels, sizes }))
     })
 }
 
@@ -229,13 +240,14 @@ pub fn select(x: &Tensor, selection: &Selection) -> Result<Tensor> {
     dispatch!(NAME, x, T => {
         let x = Read::<T>::of(x, NAME)?;
         let x: &[T] = &x;
-        let (count, length) = (selection.pixels.len(), sizes.together() * sizes.output());
+        let pixels = Read::<u32>::of(&selection.pixels, NAME)?;
+        let (count, length) = (pixels.len(), sizes.together() * sizes.output());
         let out = tiles::make(count, length, x.len(), |tile, out| {
-            let (x, pixels) = (sizes.inputs_of(x, tile), sizes.outputs_of(&selection.pixels, tile));
+            let (x, pixels) = (sizes.inputs_of(x, tile), sizes.outputs_of(&pixels, tile));
             lanes::run(Pass { sizes, images: out.len() / sizes.output(), body: Selected { x, pixels, out } });
         });
         tensor(out, &sizes.to())
-    })
+    }, card => card::pool::with_pixels(NAME, x, &selection.pixels, sizes.windows(), &sizes.to()))
 }
 
 struct Selected<'a, T> {
@@ -275,12 +287,13 @@ pub fn scatter(g: &Tensor, selection: &Selection) -> Result<Tensor> {
     dispatch!(NAME, g, T => {
         let g = Read::<T>::of(g, NAME)?;
         let g: &[T] = &g;
+        let pixels = Read::<u32>::of(&selection.pixels, NAME)?;
         let out = tiles::make(sizes.inputs(), sizes.together() * sizes.input(), sizes.inputs(), |tile, out| {
-            let (g, pixels) = (sizes.outputs_of(g, tile), sizes.outputs_of(&selection.pixels, tile));
+            let (g, pixels) = (sizes.outputs_of(g, tile), sizes.outputs_of(&pixels, tile));
             lanes::run(Pass { sizes, images: out.len() / sizes.input(), body: Scattered { g, pixels, out } });
         });
         tensor(out, &sizes.from())
-    })
+    }, card => card::pool::with_pixels(NAME, g, &selection.pixels, sizes.windows(), &sizes.from()))
 }
 
 struct Scattered<'a, T> {
@@ -321,7 +334,7 @@ pub fn avg_pool(x: &Tensor, window: Window) -> Result<Tensor> {
             lanes::run(Pass { sizes: &sizes, images: body.out.len() / sizes.output(), body });
         });
         tensor(out, &sizes.to())
-    })
+    }, card => card::pool::averaged(NAME, x, sizes.windows(), &sizes.to()))
 }
 
 struct Mean<'a, T> {
@@ -366,7 +379,7 @@ pub fn avg_pool_adjoint(g: &Tensor, from: [usize; 4], window: Window) -> Result<
             lanes::run(Pass { sizes: &sizes, images: body.out.len() / sizes.input(), body });
         });
         tensor(out, &from)
-    })
+    }, card => card::pool::averaged(NAME, g, sizes.windows(), &from))
 }
 
 struct Shared<'a, T> {

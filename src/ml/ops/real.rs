@@ -3,9 +3,10 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 
-use candle_core::{DType, Device, Storage, StorageRef, Tensor, WithDType};
+use candle_core::{Storage, StorageRef, WithDType};
 
 use super::lanes::Lanes;
+use crate::ml::tensor::{DType, Device, Tensor};
 use crate::ml::{Error, Result};
 
 /// A floating-point type of tensors: f32 or f64.
@@ -55,10 +56,11 @@ pub(super) struct Read<'a, T> {
     dtype: PhantomData<T>,
 }
 
-impl<'a, T: Real> Read<'a, T> {
+impl<'a, T: WithDType> Read<'a, T> {
     /// Lock `tensor` for reading.
     pub(super) fn of(tensor: &'a Tensor, operation: &'static str) -> Result<Self> {
-        let (storage, layout) = tensor.storage_and_layout();
+        let Tensor::Host(host) = tensor else { return Err(elsewhere(operation)) };
+        let (storage, layout) = host.storage_and_layout();
         let Some((start, end)) = layout.contiguous_offsets() else {
             return Err(shape(operation, "contiguous tensors", &[tensor]));
         };
@@ -69,14 +71,11 @@ impl<'a, T: Real> Read<'a, T> {
                 found: format!("`{}`", tensor.dtype().as_str()),
             });
         }
-        if !matches!(&*storage, Storage::Cpu(_)) {
-            return Err(no_kernel(operation, tensor.device()));
-        }
         Ok(Self { storage, range: start..end, dtype: PhantomData })
     }
 }
 
-impl<T: Real> Deref for Read<'_, T> {
+impl<T: WithDType> Deref for Read<'_, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -85,38 +84,45 @@ impl<T: Real> Deref for Read<'_, T> {
                 Ok(values) => &values[self.range.clone()],
                 Err(_) => unreachable!("the dtype was checked when the tensor was locked"),
             },
-            _ => unreachable!("the device was checked when the tensor was locked"),
+            _ => unreachable!("tensors of candle's are in the machine's memory"),
         }
     }
 }
 
 /// A CPU tensor that takes over `values`.
 pub(super) fn tensor<T: Real>(values: Vec<T>, dims: &[usize]) -> Result<Tensor> {
-    Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
+    Tensor::from_vec(values, dims, &Device::Cpu)
+}
+
+/// An f64 scalar on the CPU.
+pub(super) fn scalar(value: f64) -> Result<Tensor> {
+    Tensor::new(value, &Device::Cpu)
 }
 
 /// Which kernel a tensor calls for.
 pub(super) enum Kernel {
     F32,
     F64,
+    Card,
 }
 
-/// The CPU kernel for `tensor`.
+/// The kernel for `tensor`: one of the CPU's, or a card's.
 pub(super) fn kernel(tensor: &Tensor, operation: &'static str) -> Result<Kernel> {
-    match (tensor.device(), tensor.dtype()) {
-        (Device::Cpu, DType::F32) => Ok(Kernel::F32),
-        (Device::Cpu, DType::F64) => Ok(Kernel::F64),
-        (Device::Cpu, other) => Err(Error::Shape {
+    match (tensor, tensor.dtype()) {
+        (Tensor::Host(_), DType::F32) => Ok(Kernel::F32),
+        (Tensor::Host(_), DType::F64) => Ok(Kernel::F64),
+        (Tensor::Host(_), other) => Err(Error::Shape {
             operation,
             expected: "`f32` or `f64`".to_owned(),
             found: format!("`{}`", other.as_str()),
         }),
-        (device, _) => Err(no_kernel(operation, device)),
+        (Tensor::Card(_), _) => Ok(Kernel::Card),
     }
 }
 
-fn no_kernel(operation: &'static str, device: &Device) -> Error {
-    Error::Setting(format!("`{operation}` has no kernel for {:?}, only for the CPU", device.location()))
+/// The error of operands that are not all in the same place.
+pub(super) fn elsewhere(operation: &'static str) -> Error {
+    Error::Shape { operation, expected: "tensors that are in one place".to_owned(), found: "some on a card".to_owned() }
 }
 
 /// How many elements a tensor of these sizes has; none where no address space holds as many.
@@ -135,9 +141,9 @@ pub(super) fn shape(operation: &'static str, expected: impl Into<String>, found:
     Error::Shape { operation, expected: expected.into(), found }
 }
 
-/// Run a body that is generic over `T: Real` for the dtype of a CPU tensor.
+/// Run a body that is generic over `T: Real` for the dtype of a CPU tensor, or another for a tensor on a card.
 macro_rules! dispatch {
-    ($operation:expr, $tensor:expr, $t:ident => $body:expr) => {
+    ($operation:expr, $tensor:expr, $t:ident => $body:expr, card => $on_card:expr) => {
         match $crate::ml::ops::real::kernel($tensor, $operation)? {
             $crate::ml::ops::real::Kernel::F32 => {
                 type $t = f32;
@@ -147,6 +153,7 @@ macro_rules! dispatch {
                 type $t = f64;
                 $body
             }
+            $crate::ml::ops::real::Kernel::Card => $on_card,
         }
     };
 }

@@ -1,8 +1,9 @@
 //! Sums over all elements, in f64 and in one order.
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
-use super::real::{Read, Real, dispatch, shape};
+use super::card;
+use super::real::{Read, Real, dispatch, scalar, shape};
 use super::tiles::{self, ELEMENTS};
 use crate::ml::Result;
 
@@ -11,6 +12,14 @@ use crate::ml::Result;
 /// # Errors
 /// [`Error::Shape`](crate::ml::Error::Shape) unless the operands have one shape and dtype.
 pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
+    inner(a, b)?.to_scalar()
+}
+
+/// As [`dot`], an f64 scalar that stays where the operands are.
+///
+/// # Errors
+/// Those of [`dot`].
+pub fn inner(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.dims() != b.dims() {
         return Err(shape("dot", "tensors of one shape", &[a, b]));
     }
@@ -21,8 +30,8 @@ pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
             let range = index * ELEMENTS..a.len().min((index + 1) * ELEMENTS);
             sum_of_products(&a[range.clone()], &b[range])
         });
-        Ok(sums.iter().sum())
-    })
+        scalar(sums.iter().sum())
+    }, card => card::reduce::inner(a, b))
 }
 
 /// Σ aᵢbᵢ in f64, by eight interleaved sums that are added in order.

@@ -1,7 +1,7 @@
 //! What does not fit: every operation says so, with its name, what it was given and what it takes. And what is empty or not a number: no
 //! sample gives none, and what is not a number is not lost.
 
-use candle_core::{DType, Device, Tensor};
+use crate::ml::tensor::{DType, Device, Tensor};
 
 use super::conv::{After, Gate, Geometry, conv2d, conv2d_input, conv2d_sum, conv2d_weight};
 use super::norm::{self, Along, Moments, Then};
@@ -19,11 +19,15 @@ fn single(dims: &[usize]) -> Tensor {
     ones(dims).to_dtype(DType::F32).unwrap()
 }
 
+fn classes_of(labels: &[u32]) -> Tensor {
+    Tensor::new(labels, &Device::Cpu).unwrap()
+}
+
 /// A square of each pair of axes swapped: the dims stay, the order in memory does not.
 fn turned(dims: &[usize]) -> Tensor {
     let last = dims.len() - 1;
     let turned = [&dims[..last - 1], &[dims[last], dims[last - 1]]].concat();
-    ones(&turned).transpose(last - 1, last).unwrap()
+    ones(&turned).host().unwrap().transpose(last - 1, last).unwrap().into()
 }
 
 /// That an operation refuses with its name and these words.
@@ -195,13 +199,17 @@ fn batch_norm_refuses_what_does_not_fit() {
 #[test]
 fn losses_refuse_what_does_not_fit() {
     let z = ones(&[2, 3]);
-    let loss = |z: &Tensor, labels: &[u32], smoothing| softmax::cross_entropy(z, Targets { labels, smoothing });
-    let square = |z: &Tensor, labels: &[u32], smoothing| softmax::squared_error(z, Targets { labels, smoothing });
+    let loss = |z: &Tensor, labels: &[u32], smoothing| {
+        softmax::cross_entropy(z, Targets { labels: &classes_of(labels), smoothing })
+    };
+    let square = |z: &Tensor, labels: &[u32], smoothing| {
+        softmax::squared_error(z, Targets { labels: &classes_of(labels), smoothing })
+    };
     for labels in [&[0][..], &[0, 1, 2], &[0, 3], &[0, u32::MAX], &[]] {
         let words = ["one label below 3 for each of 2 samples", "[2, 3]", &*format!("{} labels", labels.len())];
         refused(loss(&z, labels, 0.1), "cross_entropy", &words);
         refused(square(&z, labels, 0.0), "squared_error", &words);
-        refused(softmax::count_correct(&z, labels), "count_correct", &words);
+        refused(softmax::count_correct(&z, &classes_of(labels)), "count_correct", &words);
     }
     for smoothing in [-0.1, 1.0, f64::NAN, f64::INFINITY] {
         refused(loss(&z, &[0, 1], smoothing), "cross_entropy", &["smoothing of at least 0 and below 1"]);
@@ -333,8 +341,9 @@ fn no_samples_give_results_of_none_and_gradients_of_zero() {
     // A sum over no inner index.
     let sum = matmul::matmul(&rows, &ones(&[0, 2]), true, false).unwrap();
     assert!(sum.dims() == [3, 2] && zero(&sum));
-    let (loss, residual) = softmax::cross_entropy(&rows, Targets { labels: &[], smoothing: 0.1 }).unwrap();
-    assert!(loss == 0.0 && residual.dims() == [0, 3] && softmax::count_correct(&rows, &[]).unwrap() == 0);
+    let (loss, residual) = softmax::cross_entropy(&rows, Targets { labels: &classes_of(&[]), smoothing: 0.1 }).unwrap();
+    assert!(loss.to_scalar::<f64>().unwrap() == 0.0 && residual.dims() == [0, 3]);
+    assert_eq!(softmax::count_correct(&rows, &classes_of(&[])).unwrap(), 0);
     assert!(band::tridiagonal(vec![], 0, || Ok(())).unwrap().0.is_empty());
 }
 
@@ -388,14 +397,16 @@ fn what_is_not_a_number_stays_so() {
                     &Device::Cpu,
                 )
                 .unwrap();
-                let targets = Targets { labels: &[0], smoothing };
-                assert!(!softmax::cross_entropy(&z, targets).unwrap().0.is_finite(), "{logit} at {place}");
-                assert!(!softmax::squared_error(&z, targets).unwrap().0.is_finite(), "{logit} at {place}");
+                let labels = classes_of(&[0]);
+                let targets = Targets { labels: &labels, smoothing };
+                let finite = |loss: Tensor| loss.to_scalar::<f64>().unwrap().is_finite();
+                assert!(!finite(softmax::cross_entropy(&z, targets).unwrap().0), "{logit} at {place}");
+                assert!(!finite(softmax::squared_error(&z, targets).unwrap().0), "{logit} at {place}");
             }
         }
     }
     for label in 0..3 {
         let z = Tensor::new(&[[0.0, f64::NAN, 0.0]], &Device::Cpu).unwrap();
-        assert_eq!(softmax::count_correct(&z, &[label]).unwrap(), 0);
+        assert_eq!(softmax::count_correct(&z, &classes_of(&[label])).unwrap(), 0);
     }
 }

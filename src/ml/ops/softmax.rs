@@ -1,8 +1,10 @@
 //! Softmax, its derivative, and the two losses on logits `[S, K]`. Computed in f64 whatever the dtype, rounded once.
 
-use candle_core::{Tensor, WithDType};
+use crate::ml::tensor::Tensor;
+use candle_core::WithDType;
 
-use super::real::{Read, Real, dispatch, shape, tensor};
+use super::card;
+use super::real::{Read, Real, dispatch, scalar, shape, tensor};
 use super::tiles;
 use crate::ml::{Error, Result};
 
@@ -15,10 +17,18 @@ const EXPONENTIAL: usize = 40;
 /// What the logits of each sample should be: the class itself, or the class smoothed over all classes.
 #[derive(Clone, Copy, Debug)]
 pub struct Targets<'a> {
-    /// One class a sample.
-    pub labels: &'a [u32],
+    /// One class a sample, u32 where the logits are.
+    pub labels: &'a Tensor,
     /// ε of the target q = ε/K + (1 − ε)·onehot; 0 for the class itself.
     pub smoothing: f64,
+}
+
+impl Targets<'_> {
+    /// The targets of a class that is not the label's, and of the label's own.
+    fn shares(&self, classes: usize) -> [f64; 2] {
+        let other = self.smoothing / classes as f64;
+        [other, other + 1.0 - self.smoothing]
+    }
 }
 
 /// p = softmax(z), row by row.
@@ -32,7 +42,7 @@ pub fn softmax(z: &Tensor) -> Result<Tensor> {
         let mut p = vec![0.0; classes];
         probabilities(&z, &mut p);
         out.iter_mut().zip(p).for_each(|(out, p)| *out = T::from_f64(p));
-    }))
+    }), card => card::softmax::map_rows("softmax", [z]))
 }
 
 /// J·t = p∘(t − ⟨p, t⟩), row by row, where J is the (symmetric) Jacobian of softmax at its value `p`.
@@ -47,7 +57,7 @@ pub fn softmax_tangent(p: &Tensor, t: &Tensor) -> Result<Tensor> {
         for ((out, p), t) in out.iter_mut().zip(p).zip(t) {
             *out = T::from_f64(p.to_f64() * (t.to_f64() - mean));
         }
-    }))
+    }), card => card::softmax::map_rows(NAME, [p, t]))
 }
 
 /// The gradient of ⟨g, p∘(t − ⟨p, t⟩)⟩ with respect to p, row by row: g∘(t − ⟨p, t⟩) − ⟨g, p⟩·t.
@@ -62,7 +72,7 @@ pub fn softmax_tangent_adjoint(p: &Tensor, t: &Tensor, g: &Tensor) -> Result<Ten
         for ((out, t), g) in out.iter_mut().zip(t).zip(g) {
             *out = T::from_f64(g.to_f64() * (t.to_f64() - mean) - pull * t.to_f64());
         }
-    }))
+    }), card => card::softmax::map_rows(NAME, [p, t, g]))
 }
 
 /// r·⟨r, t⟩, row by row: the product with the matrix of rank one that each sample's residual `r` makes.
@@ -77,19 +87,18 @@ pub fn residual_square(r: &Tensor, t: &Tensor) -> Result<Tensor> {
         for (out, r) in out.iter_mut().zip(r) {
             *out = T::from_f64(r.to_f64() * along);
         }
-    }))
+    }), card => card::softmax::map_rows(NAME, [r, t]))
 }
 
-/// The cross-entropy's excess over the entropy of its targets, summed over samples in f64, and its gradient p − q with
+/// The cross-entropy's excess over the entropy of its targets, summed over samples to an f64 scalar, and its gradient p − q with
 /// respect to the logits. The excess is KL(q‖p) = Σ q(eᵘ − 1 − u) with u = log p − log q, whose terms are all ≥ 0: no
 /// difference of large numbers. Without smoothing it is −log p of the class.
 ///
 /// # Errors
 /// [`Error::Shape`] unless `z` is `[S, K]` with one label below K a sample; [`Error::Setting`] for a smoothing out of range.
-pub fn cross_entropy(z: &Tensor, targets: Targets<'_>) -> Result<(f64, Tensor)> {
+pub fn cross_entropy(z: &Tensor, targets: Targets<'_>) -> Result<(Tensor, Tensor)> {
     let (_, classes) = rows("cross_entropy", z)?;
-    let smooth = targets.smoothing / classes as f64;
-    let q = [smooth, smooth + 1.0 - targets.smoothing];
+    let q = targets.shares(classes);
     let log_q = q.map(libm::log);
     loss("cross_entropy", z, targets, EXPONENTIAL, |z, label, residual| {
         let (largest, log_sum) = probabilities(z, residual);
@@ -97,7 +106,7 @@ pub fn cross_entropy(z: &Tensor, targets: Targets<'_>) -> Result<(f64, Tensor)> 
         for (class, (z, p)) in z.iter().zip(residual).enumerate() {
             let own = usize::from(class == label);
             let log_p = z - largest - log_sum;
-            if smooth > 0.0 {
+            if q[0] > 0.0 {
                 excess += q[own] * exponential_excess(log_p - log_q[own], *p / q[own]);
             } else if own == 1 {
                 excess = -log_p;
@@ -108,14 +117,13 @@ pub fn cross_entropy(z: &Tensor, targets: Targets<'_>) -> Result<(f64, Tensor)> 
     })
 }
 
-/// ½ Σ (z − onehot)² over classes, summed over samples in f64, and its gradient z − onehot. With smoothing, the target is q.
+/// ½ Σ (z − onehot)² over classes, summed over samples to an f64 scalar, and its gradient z − onehot. With smoothing, the target is q.
 ///
 /// # Errors
 /// Those of [`cross_entropy`].
-pub fn squared_error(z: &Tensor, targets: Targets<'_>) -> Result<(f64, Tensor)> {
+pub fn squared_error(z: &Tensor, targets: Targets<'_>) -> Result<(Tensor, Tensor)> {
     let (_, classes) = rows("squared_error", z)?;
-    let smooth = targets.smoothing / classes as f64;
-    let q = [smooth, smooth + 1.0 - targets.smoothing];
+    let q = targets.shares(classes);
     loss("squared_error", z, targets, 4, |z, label, residual| {
         for (class, (residual, z)) in residual.iter_mut().zip(z).enumerate() {
             *residual = z - q[usize::from(class == label)];
@@ -129,17 +137,17 @@ pub fn squared_error(z: &Tensor, targets: Targets<'_>) -> Result<(f64, Tensor)> 
 ///
 /// # Errors
 /// [`Error::Shape`] unless `z` is `[S, K]` with one label below K a sample.
-pub fn count_correct(z: &Tensor, labels: &[u32]) -> Result<usize> {
+pub fn count_correct(z: &Tensor, labels: &Tensor) -> Result<usize> {
     let (_, classes) = rows("count_correct", z)?;
-    check_labels("count_correct", z, labels)?;
     dispatch!("count_correct", z, T => {
+        let labels = read_labels("count_correct", z, labels)?;
         let z = Read::<T>::of(z, "count_correct")?;
         let first_maximum = |row: &[T]| (1..classes).fold(0, |best, k| if row[k] > row[best] { k } else { best });
         let is_correct = |row: &[T], label: u32| {
             first_maximum(row) == label as usize && !row.iter().any(|&z| Real::is_nan(z))
         };
-        Ok(z.chunks_exact(classes).zip(labels).filter(|(row, label)| is_correct(row, **label)).count())
-    })
+        Ok(z.chunks_exact(classes).zip(&*labels).filter(|(row, label)| is_correct(row, **label)).count())
+    }, card => card::softmax::count_correct("count_correct", z, labels))
 }
 
 /// eᵘ − 1 − u, given also eᵘ; by its series where the difference would lose digits.
@@ -174,18 +182,19 @@ fn rows(operation: &'static str, z: &Tensor) -> Result<(usize, usize)> {
     }
 }
 
-/// That there is one label below K for each of the S samples of `z`, `[S, K]`.
-fn check_labels(operation: &'static str, z: &Tensor, labels: &[u32]) -> Result<()> {
+/// The labels of the S samples of `z`, `[S, K]`, of which there must be one below K for each.
+fn read_labels<'a>(operation: &'static str, z: &Tensor, labels: &'a Tensor) -> Result<Read<'a, u32>> {
     let (samples, classes) = rows(operation, z)?;
-    let largest = labels.iter().max();
-    if labels.len() == samples && largest.is_none_or(|&label| (label as usize) < classes) {
-        return Ok(());
+    let values = Read::<u32>::of(labels, operation)?;
+    let largest = values.iter().max();
+    if labels.dims() == [samples] && largest.is_none_or(|&label| (label as usize) < classes) {
+        return Ok(values);
     }
     let up_to = largest.map_or_else(String::new, |label| format!(" up to {label}"));
     Err(Error::Shape {
         operation,
         expected: format!("one label below {classes} for each of {samples} samples"),
-        found: format!("logits {:?} and {} labels{up_to}", z.dims(), labels.len()),
+        found: format!("logits {:?} and {} labels{up_to}", z.dims(), values.len()),
     })
 }
 
@@ -223,9 +232,8 @@ fn loss(
     targets: Targets<'_>,
     cost: usize,
     sample: impl Fn(&[f64], usize, &mut [f64]) -> f64 + Sync,
-) -> Result<(f64, Tensor)> {
+) -> Result<(Tensor, Tensor)> {
     let (samples, classes) = rows(operation, z)?;
-    check_labels(operation, z, targets.labels)?;
     if !(0.0..1.0).contains(&targets.smoothing) {
         let smoothing = targets.smoothing;
         return Err(Error::Setting(format!(
@@ -233,11 +241,12 @@ fn loss(
         )));
     }
     dispatch!(operation, z, T => {
+        let labels = read_labels(operation, z, targets.labels)?;
         let values = Read::<T>::of(z, operation)?;
         let values: &[T] = &values;
         let tiles = tiles::map(samples.div_ceil(SAMPLES), cost * values.len(), |index| {
             let first = index * SAMPLES;
-            let labels = &targets.labels[first..samples.min(first + SAMPLES)];
+            let labels = &labels[first..samples.min(first + SAMPLES)];
             let mut residuals = Vec::with_capacity(labels.len() * classes);
             let (mut row, mut residual) = (vec![0.0; classes], vec![0.0; classes]);
             let mut sum = 0.0;
@@ -250,8 +259,8 @@ fn loss(
         });
         let sum = tiles.iter().map(|(sum, _)| sum).sum();
         let residuals = tiles.into_iter().flat_map(|(_, residuals)| residuals).collect();
-        Ok((sum, tensor::<T>(residuals, z.dims())?))
-    })
+        Ok((scalar(sum)?, tensor::<T>(residuals, z.dims())?))
+    }, card => card::softmax::loss(operation, z, targets.labels, targets.shares(classes)))
 }
 
 fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {

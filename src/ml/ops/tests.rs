@@ -1,6 +1,6 @@
 //! Each kernel against the loop that defines it, at odd sizes.
 
-use candle_core::{DType, Device, Tensor};
+use crate::ml::tensor::{DType, Device, Tensor};
 
 use super::conv::{Geometry, conv2d, conv2d_input, conv2d_weight};
 use super::softmax::Targets;
@@ -150,13 +150,19 @@ fn an_average_pool_is_its_loop_and_its_adjoint() {
     }
 }
 
+fn classes_of(labels: &[u32]) -> Tensor {
+    Tensor::new(labels, &Device::Cpu).unwrap()
+}
+
 #[test]
 fn the_excess_is_the_cross_entropy_less_the_entropy_of_the_target() {
     let (samples, classes) = (600, 5);
     let z = tensor(&[samples, classes], 0.3);
     let labels: Vec<u32> = (0..samples as u32).map(|i| i * 7 % 5).collect();
     for smoothing in [0.0, 0.1] {
-        let (found, residual) = softmax::cross_entropy(&z, Targets { labels: &labels, smoothing }).unwrap();
+        let (found, residual) =
+            softmax::cross_entropy(&z, Targets { labels: &classes_of(&labels), smoothing }).unwrap();
+        let found = found.to_scalar::<f64>().unwrap();
         let mut expected = 0.0;
         let mut residuals = vec![];
         for (row, &label) in list(&z).chunks(classes).zip(&labels) {
@@ -171,7 +177,7 @@ fn the_excess_is_the_cross_entropy_less_the_entropy_of_the_target() {
         assert!((found - expected).abs() < 1e-11 * expected, "{found} is not {expected}");
         assert_close(&list(&residual), &residuals, 1e-14);
     }
-    assert!(softmax::cross_entropy(&z, Targets { labels: &[5; 600], smoothing: 0.1 }).is_err());
+    assert!(softmax::cross_entropy(&z, Targets { labels: &classes_of(&[5; 600]), smoothing: 0.1 }).is_err());
 }
 
 #[test]
@@ -179,7 +185,8 @@ fn the_excess_keeps_its_digits_where_it_is_nearly_nothing() {
     let q: [f64; 2] = [0.95, 0.05];
     for step in [1e-3, 1e-6, 1e-9] {
         let z = Tensor::from_vec(vec![q[0].ln() + step, q[1].ln()], (1, 2), &Device::Cpu).unwrap();
-        let (found, _) = softmax::cross_entropy(&z, Targets { labels: &[0], smoothing: 0.1 }).unwrap();
+        let (found, _) = softmax::cross_entropy(&z, Targets { labels: &classes_of(&[0]), smoothing: 0.1 }).unwrap();
+        let found = found.to_scalar::<f64>().unwrap();
         // KL(q‖p) = log(1 + q₀(eˢ − 1)) − q₀s ≈ q₀q₁s²/2 + q₀q₁(q₁ − q₀)s³/6.
         let expected = q[0] * q[1] * step * step / 2.0 * (1.0 + (q[1] - q[0]) * step / 3.0);
         let tolerance = step * step + 1e-15 / step;
@@ -190,7 +197,9 @@ fn the_excess_keeps_its_digits_where_it_is_nearly_nothing() {
 #[test]
 fn squared_error_is_half_the_sum_of_squares() {
     let z = tensor(&[3, 2], 0.3);
-    let (found, residual) = softmax::squared_error(&z, Targets { labels: &[1, 0, 1], smoothing: 0.0 }).unwrap();
+    let (found, residual) =
+        softmax::squared_error(&z, Targets { labels: &classes_of(&[1, 0, 1]), smoothing: 0.0 }).unwrap();
+    let found = found.to_scalar::<f64>().unwrap();
     let one_hot = [0.0, 1.0, 1.0, 0.0, 0.0, 1.0];
     let expected: Vec<f64> = list(&z).iter().zip(one_hot).map(|(z, y)| z - y).collect();
     assert_close(&list(&residual), &expected, 1e-15);

@@ -1,6 +1,6 @@
 //! The optimizer and its schedules against `torch.optim` (numbers from `tests/oracle/optim.py`).
 
-use candle_core::{Device, Tensor};
+use crate::ml::tensor::{Device, Tensor};
 use serde_json::Value;
 
 use super::{Position, Schedule, Sgd};

@@ -10,9 +10,11 @@
 //! A step makes new tensors and leaves its operands alone, for whoever keeps a state keeps the tensors in it. On the CPU it is
 //! one pass over memory; each element is computed on its own, so threads change no bit.
 
-use candle_core::{CpuStorage, DType, Storage, Tensor, WithDType};
+use crate::ml::tensor::{DType, Device, Tensor};
+use candle_core::{CpuStorage, Storage, WithDType};
 use rayon::prelude::*;
 
+use crate::ml::ops::card;
 use crate::ml::{Error, Result};
 
 /// Elements that one thread takes at a time; below this the pass is not worth a thread.
@@ -63,7 +65,7 @@ impl Sgd {
     /// [`Error::Shape`] if the operands differ in shape or dtype; [`Error::Tensor`] for another dtype or device trouble.
     pub fn step(&self, lr: f64, theta: &Tensor, gradient: &Tensor, buffer: Option<&Tensor>) -> Result<Stepped> {
         for other in [Some(gradient), buffer].into_iter().flatten() {
-            if other.shape() != theta.shape() || other.dtype() != theta.dtype() || theta.rank() != 1 {
+            if other.dims() != theta.dims() || other.dtype() != theta.dtype() || theta.rank() != 1 {
                 let describe = |tensor: &Tensor| format!("{:?} {}", tensor.dims(), tensor.dtype().as_str());
                 return Err(Error::Shape {
                     operation: "sgd step",
@@ -73,25 +75,13 @@ impl Sgd {
             }
         }
         let buffer = buffer.filter(|_| self.momentum != 0.0);
-        match (theta.device().is_cpu(), theta.dtype()) {
-            (true, DType::F32) => self.step_cpu::<f32>(lr, theta, gradient, buffer),
-            (true, DType::F64) => self.step_cpu::<f64>(lr, theta, gradient, buffer),
-            _ => self.step_tensors(lr, theta, gradient, buffer),
+        if let Tensor::Card(_) = theta {
+            return card::sgd(self, lr, theta, gradient, buffer);
         }
-    }
-
-    /// The formulas as tensor operations, for devices that have no pass of their own.
-    fn step_tensors(&self, lr: f64, theta: &Tensor, gradient: &Tensor, buffer: Option<&Tensor>) -> Result<Stepped> {
-        let d = if self.weight_decay == 0.0 { gradient.clone() } else { (gradient + (theta * self.weight_decay)?)? };
-        if self.momentum == 0.0 {
-            return Ok(((theta - (d * lr)?)?, None));
+        match theta.dtype() {
+            DType::F64 => self.step_cpu::<f64>(lr, theta, gradient, buffer),
+            _ => self.step_cpu::<f32>(lr, theta, gradient, buffer),
         }
-        let kept = match buffer {
-            None => d.copy()?,
-            Some(buffer) => ((buffer * self.momentum)? + (&d * (1.0 - self.dampening))?)?,
-        };
-        let update = if self.nesterov { (d + (&kept * self.momentum)?)? } else { kept.clone() };
-        Ok(((theta - (update * lr)?)?, Some(kept)))
     }
 
     fn step_cpu<T: Element>(
@@ -101,7 +91,7 @@ impl Sgd {
         gradient: &Tensor,
         buffer: Option<&Tensor>,
     ) -> Result<Stepped> {
-        let shape = theta.shape();
+        let n = theta.elem_count();
         let element = Scalars::<T>::new(self, lr);
         let (moved, kept) = with_slice::<T, _>(theta, |theta| {
             with_slice::<T, _>(gradient, |gradient| match buffer {
@@ -109,9 +99,8 @@ impl Sgd {
                 Some(buffer) => with_slice::<T, _>(buffer, |buffer| Ok(element.pass(theta, gradient, Some(buffer)))),
             })
         })?;
-        let device = theta.device();
-        let kept = kept.map(|kept| Tensor::from_vec(kept, shape, device)).transpose()?;
-        Ok((Tensor::from_vec(moved, shape, device)?, kept))
+        let kept = kept.map(|kept| Tensor::from_vec(kept, n, &Device::Cpu)).transpose()?;
+        Ok((Tensor::from_vec(moved, n, &Device::Cpu)?, kept))
     }
 }
 
@@ -199,7 +188,13 @@ impl Element for f64 {
 
 /// Lends the values of a CPU tensor; one that is not contiguous is copied first.
 fn with_slice<T: Element, R>(tensor: &Tensor, body: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
-    let tensor = tensor.contiguous()?;
+    let Tensor::Host(tensor) = tensor.contiguous()? else {
+        return Err(Error::Shape {
+            operation: "sgd step",
+            expected: "tensors that are in one place".to_owned(),
+            found: "some on a card".to_owned(),
+        });
+    };
     let (storage, layout) = tensor.storage_and_layout();
     let (start, end) = layout.contiguous_offsets().expect("the tensor was made contiguous");
     let Storage::Cpu(storage) = &*storage else { unreachable!("only CPU tensors come here") };
@@ -208,7 +203,7 @@ fn with_slice<T: Element, R>(tensor: &Tensor, body: impl FnOnce(&[T]) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use crate::ml::tensor::Device;
 
     use super::*;
 
@@ -228,6 +223,25 @@ mod tests {
         ]
     }
 
+    /// The formulas as candle's tensor operations.
+    fn in_formulas(
+        sgd: &Sgd,
+        lr: f64,
+        [theta, gradient]: [&candle_core::Tensor; 2],
+        buffer: Option<&candle_core::Tensor>,
+    ) -> candle_core::Result<(candle_core::Tensor, Option<candle_core::Tensor>)> {
+        let d = (gradient + (theta * sgd.weight_decay)?)?;
+        if sgd.momentum == 0.0 {
+            return Ok(((theta - (d * lr)?)?, None));
+        }
+        let kept = match buffer {
+            None => d.copy()?,
+            Some(buffer) => ((buffer * sgd.momentum)? + (&d * (1.0 - sgd.dampening))?)?,
+        };
+        let update = if sgd.nesterov { (d + (&kept * sgd.momentum)?)? } else { kept.clone() };
+        Ok(((theta - (update * lr)?)?, Some(kept)))
+    }
+
     #[test]
     fn the_one_pass_kernel_agrees_with_the_tensor_formulas_over_piece_borders() {
         for n in [1, 1000, PIECE, 2 * PIECE + 17] {
@@ -236,9 +250,11 @@ mod tests {
                 for buffer in [None, Some(vector(n, 2.0))] {
                     let fast = sgd.step(0.1, &theta, &gradient, buffer.as_ref()).unwrap();
                     let kept = buffer.as_ref().filter(|_| sgd.momentum != 0.0);
-                    let slow = sgd.step_tensors(0.1, &theta, &gradient, kept).unwrap();
-                    let apart = |a: &Tensor, b: &Tensor| {
-                        (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap()
+                    let [theta, gradient] = [&theta, &gradient].map(|tensor| tensor.host().unwrap());
+                    let kept = kept.map(|kept| kept.host().unwrap());
+                    let slow = in_formulas(&sgd, 0.1, [&theta, &gradient], kept.as_ref()).unwrap();
+                    let apart = |a: &Tensor, b: &candle_core::Tensor| {
+                        (a.host().unwrap() - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap()
                     };
                     assert!(apart(&fast.0, &slow.0) < 1e-15, "{sgd:?} {n}");
                     assert_eq!(fast.1.is_some(), slow.1.is_some());

@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use crate::ml::tensor::{DType, Device, Tensor};
 
 use super::{Layout, Part, flat_from_singles};
+use crate::ml::ops::card;
 use crate::ml::rng::Draws;
 use crate::ml::{Error, Result};
 
@@ -51,10 +52,13 @@ impl Signs {
         layout.check_len(&[self.len])?;
         let Part { shape, offset, .. } = &layout.parts()[index];
         let part = self.stretch(*offset, layout.parts()[index].len(), dtype, device)?;
-        Ok(part.reshape(shape.as_slice())?)
+        part.reshape(shape.as_slice())
     }
 
     fn stretch(&self, start: usize, len: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+        if let Device::Card(card) = device {
+            return card::signs(card, &self.words, start, len, dtype);
+        }
         let sign = |at: usize| {
             let is_minus = !(self.words[at / 64] >> (at % 64)) & 1;
             f32::from_bits(1f32.to_bits() | (is_minus as u32) << 31)

@@ -9,8 +9,9 @@ mod encoding;
 
 use std::sync::Arc;
 
+use super::ops::{card, reduce};
 use super::{Error, Result};
-use candle_core::{DType, Device, Tensor};
+use crate::ml::tensor::{DType, Device, Tensor};
 pub use directions::{Directions, Signs};
 pub use encoding::{decode_flat, encode_flat};
 
@@ -78,7 +79,7 @@ impl Layout {
     pub fn view(&self, flat: &Tensor, index: usize) -> Result<Tensor> {
         self.check(flat)?;
         let part = &self.parts[index];
-        Ok(flat.narrow(0, part.offset, part.len())?.reshape(part.shape.as_slice())?)
+        flat.narrow(0, part.offset, part.len())?.reshape(part.shape.as_slice())
     }
 
     /// That `flat` is a contiguous vector of N elements.
@@ -193,29 +194,49 @@ impl Theta {
     /// # Errors
     /// [`Error::Shape`] if the two have different layouts or dtypes.
     pub fn interpolate(a: &Self, b: &Self, t: f64) -> Result<Self> {
+        if let Some([from, to]) = a.on_card_with(b)? {
+            return Self::new(Arc::clone(&a.layout), card::interpolate(from, to, t)?);
+        }
         let (from, to) = a.with(b)?;
         let values = from.iter().zip(&to).map(|(x, y)| (1.0 - t) * x + t * y);
-        Self::from_values(Arc::clone(&a.layout), values, a.dtype(), a.flat.device())
+        Self::from_values(Arc::clone(&a.layout), values, a.dtype(), &a.flat.device())
     }
 
-    /// The Euclidean distance ‖a − b‖, summed in f64 in order.
+    /// The Euclidean distance ‖a − b‖, summed in f64 in one order.
     ///
     /// # Errors
     /// [`Error::Shape`] if the two have different layouts or dtypes.
     pub fn distance(a: &Self, b: &Self) -> Result<f64> {
+        if let Some([from, to]) = a.on_card_with(b)? {
+            return Ok(card::square_distance(from, to)?.to_scalar::<f64>()?.sqrt());
+        }
         let (from, to) = a.with(b)?;
         Ok(from.iter().zip(&to).map(|(x, y)| (x - y) * (x - y)).sum::<f64>().sqrt())
     }
 
-    /// The Euclidean norm ‖θ‖, summed in f64 in order.
+    /// The Euclidean norm ‖θ‖, summed in f64 in one order.
     ///
     /// # Errors
     /// candle's, passed on.
     pub fn norm(&self) -> Result<f64> {
+        if let Tensor::Card(_) = self.flat {
+            return Ok(reduce::dot(&self.flat, &self.flat)?.sqrt());
+        }
         Ok(self.to_vec_f64()?.iter().map(|x| x * x).sum::<f64>().sqrt())
     }
 
+    /// The flat tensors of both, if they are on a card.
+    fn on_card_with<'a>(&'a self, other: &'a Self) -> Result<Option<[&'a Tensor; 2]>> {
+        self.check_with(other)?;
+        Ok(matches!(self.flat, Tensor::Card(_)).then_some([&self.flat, &other.flat]))
+    }
+
     fn with(&self, other: &Self) -> Result<(Vec<f64>, Vec<f64>)> {
+        self.check_with(other)?;
+        Ok((self.to_vec_f64()?, other.to_vec_f64()?))
+    }
+
+    fn check_with(&self, other: &Self) -> Result<()> {
         if self.layout != other.layout || self.dtype() != other.dtype() {
             return Err(Error::Shape {
                 operation: "theta",
@@ -223,7 +244,7 @@ impl Theta {
                 found: format!("{} × {:?}", other.len(), other.dtype()),
             });
         }
-        Ok((self.to_vec_f64()?, other.to_vec_f64()?))
+        Ok(())
     }
 }
 
@@ -257,12 +278,12 @@ fn flat_of(count: usize, values: impl Iterator<Item = f64>, dtype: DType, device
         let mut own = Vec::with_capacity(count);
         own.extend(values);
         let len = own.len();
-        return Ok(Tensor::from_vec(own, len, device)?);
+        return Tensor::from_vec(own, len, device);
     }
     let mut own = Vec::with_capacity(count);
     own.extend(values.map(|x| x as f32));
     let len = own.len();
-    Ok(Tensor::from_vec(own, len, device)?)
+    Tensor::from_vec(own, len, device)
 }
 
 /// The values of a vector `(N,)`, exact.
@@ -271,7 +292,7 @@ fn flat_of(count: usize, values: impl Iterator<Item = f64>, dtype: DType, device
 /// candle's, passed on.
 pub fn flat_to_vec(flat: &Tensor) -> Result<Vec<f64>> {
     if flat.dtype() == DType::F64 {
-        return Ok(flat.to_vec1::<f64>()?);
+        return flat.to_vec1::<f64>();
     }
     Ok(flat.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
 }
@@ -305,6 +326,7 @@ mod tests {
         assert_eq!(bias.to_vec1::<f64>().unwrap(), [6.1, 7.1]);
         assert_eq!(theta.view(0).unwrap().dims(), [2, 3]);
         let address = |tensor: &Tensor| {
+            let Tensor::Host(tensor) = tensor else { panic!("a CPU tensor") };
             let (storage, _) = tensor.storage_and_layout();
             match &*storage {
                 Storage::Cpu(CpuStorage::F64(values)) => values.as_ptr() as usize,

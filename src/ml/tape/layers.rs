@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
 use super::{Gradient, Var};
 use crate::ml::Result;
@@ -60,7 +60,7 @@ impl Var {
                     1.0 => Ok(gradient),
                     factor => elementwise::scale(&gradient, factor),
                 };
-                let (x_dims, w_dims) = (x.dims4()?.into(), w.dims4()?.into());
+                let (x_dims, w_dims) = (x.dims4()?, w.dims4()?);
                 to.add(a, || scaled(conv::conv2d_input(&g.tensor, &w, x_dims, geometry)?))?;
                 to.add(b, || scaled(conv::conv2d_weight(&g.tensor, &x, w_dims, geometry)?))?;
             }
@@ -107,7 +107,7 @@ impl Var {
     /// Images smaller than the window.
     pub fn avg_pool(&self, window: Window) -> Result<Self> {
         let value = pool::avg_pool(&self.value, window)?;
-        let (a, from) = (self.index(), self.value.dims4()?.into());
+        let (a, from) = (self.index(), self.value.dims4()?);
         Ok(Self::record(&[self], value, move |g, to| to.add(a, || pool::avg_pool_adjoint(&g.tensor, from, window))))
     }
 }

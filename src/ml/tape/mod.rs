@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-use candle_core::{DType, Tensor};
+use crate::ml::tensor::{DType, Tensor};
 
 use super::ops::elementwise;
 use super::{Error, Result};
@@ -69,7 +69,7 @@ impl Var {
     /// # Errors
     /// candle's, if this is no scalar.
     pub fn scalar(&self) -> Result<f64> {
-        Ok(self.value.to_scalar::<f64>()?)
+        self.value.to_scalar::<f64>()
     }
 
     /// Whether a gradient may be asked of it.
@@ -124,7 +124,8 @@ impl Tape {
         let mut records = std::mem::take(&mut *self.records.borrow_mut());
         let mut gradients = Gradients { slots: (0..records.len()).map(|_| None).collect() };
         if let Some(last) = output.index() {
-            gradients.slots[last] = Some(Gradient { tensor: Tensor::new(1.0f64, output.value.device())?, owned: true });
+            gradients.slots[last] =
+                Some(Gradient { tensor: Tensor::new(1.0f64, &output.value.device())?, owned: true });
         }
         while let Some(record) = records.pop() {
             let Some(adjoint) = record else { continue };
@@ -194,7 +195,7 @@ impl Gradients {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use crate::ml::tensor::Device;
 
     use super::*;
 

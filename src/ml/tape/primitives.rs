@@ -1,6 +1,6 @@
 //! The elementwise operations and losses that a tape records, each with its adjoint. The kernels say which shapes they take.
 
-use candle_core::{DType, Tensor};
+use crate::ml::tensor::{DType, Tensor};
 
 use super::Var;
 use crate::ml::ops::softmax::{self, Targets};
@@ -114,13 +114,12 @@ impl Var {
     /// # Errors
     /// Shapes or dtypes that differ.
     pub fn dot(&self, other: &Self) -> Result<Self> {
-        let value = Tensor::new(reduce::dot(&self.value, &other.value)?, self.value.device())?;
+        let value = reduce::inner(&self.value, &other.value)?;
         let (a, b) = (self.index(), other.index());
         let (left, right) = (self.value.clone(), other.value.clone());
         Ok(Self::record(&[self, other], value, move |g, to| {
-            let g = g.tensor.to_scalar::<f64>()?;
-            to.add(a, || elementwise::scale(&right, g))?;
-            to.add(b, || elementwise::scale(&left, g))
+            to.add(a, || elementwise::scale_by(&right, &g.tensor))?;
+            to.add(b, || elementwise::scale_by(&left, &g.tensor))
         }))
     }
 
@@ -167,7 +166,7 @@ impl Var {
     /// # Errors
     /// Logits that are not `[S, K]`, or a label too few or too large.
     pub fn cross_entropy(&self, targets: Targets<'_>) -> Result<Self> {
-        self.loss(softmax::cross_entropy(&self.value, targets)?)
+        Ok(self.loss(softmax::cross_entropy(&self.value, targets)?))
     }
 
     /// Half the squared distance from the targets, summed over samples: an f64 scalar.
@@ -175,14 +174,12 @@ impl Var {
     /// # Errors
     /// Logits that are not `[S, K]`, or a label too few or too large.
     pub fn squared_error(&self, targets: Targets<'_>) -> Result<Self> {
-        self.loss(softmax::squared_error(&self.value, targets)?)
+        Ok(self.loss(softmax::squared_error(&self.value, targets)?))
     }
 
-    fn loss(&self, (sum, residual): (f64, Tensor)) -> Result<Self> {
+    fn loss(&self, (sum, residual): (Tensor, Tensor)) -> Self {
         let a = self.index();
-        Ok(Self::record(&[self], Tensor::new(sum, self.value.device())?, move |g, to| {
-            to.add(a, || elementwise::scale(&residual, g.tensor.to_scalar::<f64>()?))
-        }))
+        Self::record(&[self], sum, move |g, to| to.add(a, || elementwise::scale_by(&residual, &g.tensor)))
     }
 
     /// `self − q`, where the rows of q are the targets.

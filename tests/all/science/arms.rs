@@ -118,7 +118,12 @@ fn the_control_arm_starts_at_the_first_projected_point_and_descends() {
     for _ in 0..8 {
         use thalweg::ml::{objective::NoInterrupt, params::Theta};
         let layout = objective.model().layout().clone();
-        let theta = Theta::from_values(layout, values.clone(), candle_core::DType::F32, &candle_core::Device::Cpu);
+        let theta = Theta::from_values(
+            layout,
+            values.clone(),
+            thalweg::ml::tensor::DType::F32,
+            &thalweg::ml::tensor::Device::Cpu,
+        );
         let (_, gradient) = objective.gradient(&theta.unwrap(), &NoInterrupt).unwrap();
         for (i, g) in gradient.to_vec1::<f32>().unwrap().into_iter().enumerate() {
             velocity[i] = 0.9 * velocity[i] + f64::from(g);

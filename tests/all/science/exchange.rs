@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
 
-use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use thalweg::ml::data::Dataset;
 use thalweg::ml::jet::Jet;
@@ -15,10 +14,11 @@ use thalweg::ml::models::exchange::{self, Foreign};
 use thalweg::ml::models::{Activation, Architecture, Model, Norm, Weights};
 use thalweg::ml::objective::{NoInterrupt, Objective, Placement};
 use thalweg::ml::ops::axes::channels_last;
-use thalweg::ml::ops::norm::Moments;
+use thalweg::ml::ops::norm::Statistics;
 use thalweg::ml::params::Theta;
 use thalweg::ml::rng::Stream;
 use thalweg::ml::tape::Var;
+use thalweg::ml::tensor::{DType, Device, Tensor};
 
 use super::lab::{Lab, counts};
 
@@ -280,11 +280,11 @@ fn pytorch_loads_what_is_exported_of_every_architecture_and_gives_its_logits() {
         let objective = Objective::new(Arc::clone(&model), loss, &data, 4, Placement::cpu(DType::F64)).unwrap();
         let moments = objective.norm_statistics(&theta, &NoInterrupt).unwrap();
         fs::write(&path, exchange::export(model.declared(), &theta, &moments, 2).unwrap()).unwrap();
-        let unbiased = |Moments { mean, variance, count }: Moments| {
+        let unbiased = |Statistics { mean, variance, count }: Statistics| {
             let variance = variance.iter().map(|v| v * count as f64 / (count - 1) as f64).collect();
-            Moments { mean, variance, count }
+            Statistics { mean, variance, count }
         };
-        let moments: Vec<Moments> = moments.into_iter().map(unbiased).collect();
+        let moments: Vec<Statistics> = moments.into_iter().map(unbiased).collect();
         expected.push(logits(&model, &theta, &data, &mut Norm::Fixed(moments.iter())));
         requests.push(
             json!({ "load": path, "model": architecture, "image": image, "classes": CLASSES, "samples": SAMPLES }),

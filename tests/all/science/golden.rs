@@ -1,9 +1,9 @@
 //! What must not change unawares: that a value which equals its default is left out of keys, and a key of each kind of action whose
 //! ingredients hold no bytes that depend on the machine. The defaults themselves stand in `docs/kinds.md`, which is held to the program.
 
-use candle_core::{DType, Device};
 use thalweg::ml::models::{Activation, Architecture, exchange};
 use thalweg::ml::params::Theta;
+use thalweg::ml::tensor::{DType, Device};
 
 use super::lab::{Lab, TINY, counts};
 

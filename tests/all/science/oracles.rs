@@ -19,11 +19,12 @@ pub fn objective_of(lab: &Lab, states: &Value) -> (std::sync::Arc<Objective>, im
     let data = Dataset::decode(&lab.blob(&states["setting"]["data"])).unwrap();
     let activation = if ingredients["model"]["activation"] == "tanh" { Activation::Tanh } else { Activation::Relu };
     let model = Architecture::Mlp { hidden: vec![8], activation }.build(data.shape, data.classes).unwrap();
-    let dtype = if ingredients["dtype"] == "f64" { candle_core::DType::F64 } else { candle_core::DType::F32 };
+    let dtype =
+        if ingredients["dtype"] == "f64" { thalweg::ml::tensor::DType::F64 } else { thalweg::ml::tensor::DType::F32 };
     let loss = Loss::SmoothedCrossEntropy { smoothing: 0.1 };
     let layout = model.layout().clone();
     let objective = Objective::new(model, loss, &data, 500, Placement::cpu(dtype)).unwrap();
-    let (folder, device) = (lab.path("cache/blobs"), candle_core::Device::Cpu);
+    let (folder, device) = (lab.path("cache/blobs"), thalweg::ml::tensor::Device::Cpu);
     let theta = move |output: &Value| {
         let digest = output["digest"].as_str().unwrap();
         let bytes = std::fs::read(folder.join(&digest[..2]).join(digest)).unwrap();
@@ -69,8 +70,13 @@ fn the_losses_along_a_line_are_those_of_the_points_between_its_ends() {
     let theta: Vec<Vec<f64>> = points.iter().map(|point| theta_of(&point["theta"]).to_vec_f64().unwrap()).collect();
     let layout = objective.model().layout().clone();
     let loss_at = |values: Vec<f64>| {
-        let theta =
-            Theta::from_values(layout.clone(), values, candle_core::DType::F64, &candle_core::Device::Cpu).unwrap();
+        let theta = Theta::from_values(
+            layout.clone(),
+            values,
+            thalweg::ml::tensor::DType::F64,
+            &thalweg::ml::tensor::Device::Cpu,
+        )
+        .unwrap();
         objective.value(&theta, &NoInterrupt).unwrap()
     };
     let table = lab.table("connect.lines.csv");
@@ -102,8 +108,12 @@ fn a_descent_is_gradient_descent_with_momentum_done_by_hand() {
         let start = theta_of(&minima["states"]["epochs"][at]["theta"]).to_vec_f64().unwrap();
         let (mut values, mut velocity, mut steps) = (start.clone(), vec![0.0; start.len()], 0);
         let loss = loop {
-            let theta =
-                Theta::from_values(layout.clone(), values.clone(), candle_core::DType::F64, &candle_core::Device::Cpu);
+            let theta = Theta::from_values(
+                layout.clone(),
+                values.clone(),
+                thalweg::ml::tensor::DType::F64,
+                &thalweg::ml::tensor::Device::Cpu,
+            );
             let (loss, gradient) = objective.gradient(&theta.unwrap(), &NoInterrupt).unwrap();
             if loss < 0.3 {
                 break loss;

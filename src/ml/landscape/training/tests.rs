@@ -1,6 +1,6 @@
 //! Trainings that are stopped and gone on with, and what a step does, in closed form.
 
-use candle_core::{DType, Device};
+use crate::ml::tensor::{DType, Device};
 
 use super::*;
 use crate::ml::curvature::dense::dense;

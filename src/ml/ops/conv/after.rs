@@ -1,6 +1,6 @@
 //! What is done with the sums of a convolution before they leave the cache: something is added, a bias, and a ReLU.
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
 use super::super::channels::WIDE;
 use super::super::lanes::{self, Simd, WithSimd};

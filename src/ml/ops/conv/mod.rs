@@ -19,8 +19,10 @@ mod tests;
 mod weight;
 mod winograd;
 
-use candle_core::{Tensor, WithDType};
+use crate::ml::tensor::Tensor;
+use candle_core::WithDType;
 
+use super::card;
 use super::lanes::{self, lanes};
 use super::real::{Read, Real, dispatch, elements, shape, tensor};
 use super::tiles;
@@ -60,6 +62,21 @@ struct Sizes {
 }
 
 impl Sizes {
+    /// The same, as a card wants it.
+    fn on_card(&self) -> crate::ml::card::Sizes {
+        let pair = |(height, width): (usize, usize)| [height, width];
+        crate::ml::card::Sizes {
+            samples: self.samples,
+            image: pair(self.image),
+            inputs: self.inputs,
+            kernel: pair(self.kernel),
+            result: pair(self.out),
+            outputs: self.outputs,
+            stride: self.geometry.stride,
+            padding: self.geometry.padding,
+        }
+    }
+
     fn of(x: [usize; 4], w: [usize; 4], geometry: Geometry) -> Option<Self> {
         let [samples, height, width, inputs] = x;
         let [outputs, channels, kh, kw] = w;
@@ -146,7 +163,7 @@ pub fn conv2d_sum(terms: &[(&Tensor, &Tensor, f64)], after: &After<'_>, geometry
         let terms: Vec<Term<'_, T>> = locked.iter().map(|(x, w, factor)| Term { x, w, factor: *factor }).collect();
         let after = Locked::<T>::of(after, sizes.outputs, NAME)?;
         tensor(forward::<T>(&sizes, &terms, after.parts()), &dims)
-    })
+    }, card => card::conv::forward(NAME, terms, after, sizes.on_card()))
 }
 
 /// One term of a sum of convolutions.
@@ -170,7 +187,7 @@ pub fn conv2d_input(g: &Tensor, w: &Tensor, x_dims: [usize; 4], geometry: Geomet
     dispatch!(NAME, g, T => {
         let (g, w) = (Read::<T>::of(g, NAME)?, Read::<T>::of(w, NAME)?);
         tensor(to_input::<T>(&sizes, &g, &w), &x_dims)
-    })
+    }, card => card::conv::to_input(NAME, g, w, sizes.on_card()))
 }
 
 /// The gradient of ⟨g, conv2d(x, w)⟩ with respect to w, whose shape is `w_dims`.
@@ -186,7 +203,7 @@ pub fn conv2d_weight(g: &Tensor, x: &Tensor, w_dims: [usize; 4], geometry: Geome
     dispatch!(NAME, g, T => {
         let (g, x) = (Read::<T>::of(g, NAME)?, Read::<T>::of(x, NAME)?);
         tensor(to_weight::<T>(&sizes, &g, &x), &w_dims)
-    })
+    }, card => card::conv::to_weight(NAME, g, x, sizes.on_card()))
 }
 
 fn sizes(operation: &'static str, x: &Tensor, w: &Tensor, geometry: Geometry) -> Result<Sizes> {

@@ -4,7 +4,7 @@
 //! In f32, u = 2⁻²⁴: a sum of n products added up one by one is off by at most n·u times the sum of their magnitudes (Higham 2002, §3.1; to
 //! first order). Winograd's transforms mix the pixels of a tile, so its bound is of the largest such sum of the whole result.
 
-use candle_core::{DType, Device, Tensor};
+use crate::ml::tensor::{DType, Device, Tensor};
 use proptest::prelude::*;
 
 use super::*;

@@ -5,12 +5,13 @@
 
 use std::ops::Range;
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
+use super::super::card;
 use super::super::channels::{OverRows, tile};
 use super::super::lanes::{self, Simd, WithSimd};
 use super::super::tiles;
-use super::{Constants, Moments, Read, Real, Then, dispatch, in_dtype, in_f64, shape, shares, sizes};
+use super::{Constants, Known, Moments, Read, Real, Then, dispatch, in_dtype, in_f64, shape, shares, sizes};
 use crate::ml::Result;
 use crate::ml::ops::real::tensor;
 
@@ -40,13 +41,13 @@ impl Along<'_> {
     }
 }
 
-/// What a line says about each channel.
-#[derive(Clone, Debug, PartialEq)]
+/// What a line says about each channel, `[C]` in f64.
+#[derive(Clone, Debug)]
 pub struct Lines {
     /// The mean of x′.
-    pub(super) mean: Vec<f64>,
+    pub(in crate::ml::ops) mean: Tensor,
     /// var′.
-    pub(super) variance: Vec<f64>,
+    pub(in crate::ml::ops) variance: Tensor,
 }
 
 /// y′ and, if `second` is asked for, y″ of `batch_norm(x, w, b, then)`, with what [`batch_norm_first_adjoint`](super::batch_norm_first_adjoint) needs. `moments` are those
@@ -72,9 +73,10 @@ pub fn batch_norm_line(
         let (x0, x1) = (Read::<T>::of(x, NAME)?, Read::<T>::of(along.first, NAME)?);
         let batch = Batch { x: &x0, first: &x1, second: locked.as_deref(), square: second };
         let (w, b) = (Read::<T>::of(w, NAME)?, Read::<T>::of(b, NAME)?);
-        let by = Constants::of(moments, &w, &b, then);
+        let moments = moments.read()?;
+        let by = Constants::of(&moments, &w, &b, then);
         let w = in_f64::<T>(&w);
-        let averages = averages(&batch, sizes, moments);
+        let averages = averages(&batch, sizes, &moments);
         let value = |t: Option<&Tensor>| -> Result<Vec<f64>> {
             let Some(t) = t else { return Ok(vec![0.0; channels]) };
             Ok(in_f64::<T>(&Read::of(t, NAME)?))
@@ -97,7 +99,10 @@ pub fn batch_norm_line(
             bias: [in_dtype(&b1), in_dtype(&b2)],
         };
         let (length, flops) = (tile(channels), 12 * x0.len());
-        let lines = Lines { mean: averages.means[0].clone(), variance: averages.first };
+        let lines = Lines {
+            mean: tensor(averages.means[0].clone(), &[channels])?,
+            variance: tensor(averages.first, &[channels])?,
+        };
         if second {
             let (y1, y2) = tiles::make_two(x0.len(), length, flops, |index, out, bent| {
                 lanes::run(Derive { by, batch: batch.from(index * length), out, bent: Some(bent) });
@@ -108,7 +113,7 @@ pub fn batch_norm_line(
             lanes::run(Derive { by, batch: batch.from(index * length), out, bent: None });
         });
         Ok((tensor(y1, x.dims())?, None, lines))
-    })
+    }, card => card::norm::line(NAME, [x, w, b], sizes, along, (moments, then), second))
 }
 
 /// A batch and its derivatives.
@@ -134,7 +139,7 @@ struct Averages {
     second: Vec<f64>,
 }
 
-fn averages<T: Real>(batch: &Batch<'_, T>, sizes: [usize; 2], moments: &Moments) -> Averages {
+fn averages<T: Real>(batch: &Batch<'_, T>, sizes: [usize; 2], moments: &Known<'_>) -> Averages {
     let [count, channels] = sizes;
     let tiles = shares(sizes, &Products { batch, mean: &moments.mean });
     let zero = || vec![0.0; channels];

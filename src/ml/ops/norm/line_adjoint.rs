@@ -5,8 +5,9 @@
 
 use std::ops::Range;
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
+use super::super::card;
 use super::super::channels::{OverRows, rounded, sums, tile};
 use super::super::lanes::{self, Simd, WithSimd};
 use super::super::tiles;
@@ -43,13 +44,15 @@ pub fn batch_norm_first_adjoint(
             Some(w1) => in_f64::<T>(&Read::of(w1, NAME)?),
             None => vec![0.0; channels],
         };
-        let by = &Constants::of(moments, &w, &b, then);
+        let moments = moments.read()?;
+        let (mean1, variance1) = (Read::<f64>::of(&lines.mean, NAME)?, Read::<f64>::of(&lines.variance, NAME)?);
+        let by = &Constants::of(&moments, &w, &b, then);
         let w = in_f64::<T>(&w);
-        let [bias, over_x, over_first] = sums(sizes, &Pulls { by, h, x: x0, first: x1, means: [&moments.mean, &lines.mean] });
+        let [bias, over_x, over_first] = sums(sizes, &Pulls { by, h, x: x0, first: x1, means: [&moments.mean, &mean1] });
         let zero = || vec![0.0; channels];
         let [mut of_w, mut of_w1, mut slope, mut by_x, mut by_first] = [zero(), zero(), zero(), zero(), zero()];
         for c in 0..channels {
-            let (r, w, v1) = (moments.slope(c), w[c], lines.variance[c]);
+            let (r, w, v1) = (moments.slope(c), w[c], variance1[c]);
             let r1 = -0.5 * r.powi(3) * v1;
             slope[c] = w1[c] * r + w * r1;
             of_w[c] = r * over_first[c] + r1 * over_x[c];
@@ -61,7 +64,7 @@ pub fn batch_norm_first_adjoint(
         let shift: Vec<f64> = bias.iter().map(|sum| sum / count as f64).collect();
         let to = &Pushes {
             by,
-            means: [&by.mean, &in_dtype(&lines.mean)],
+            means: [&by.mean, &in_dtype(&mean1)],
             shift: &in_dtype(&shift),
             slope: &in_dtype(&slope),
             pulls: [&in_dtype(&by_x), &in_dtype(&by_first)],
@@ -74,7 +77,7 @@ pub fn batch_norm_first_adjoint(
         let large = |values| tensor::<T>(values, x.dims());
         let small = |values: &[f64]| rounded::<T>(values);
         Ok([large(to_x)?, large(to_first)?, small(&of_w)?, small(&of_w1)?, small(&bias)?])
-    })
+    }, card => card::norm::first_adjoint(NAME, [h, x, w, b], sizes, along, (moments, lines), then))
 }
 
 /// Σ h, Σ hx̂ and Σ hx̂′.

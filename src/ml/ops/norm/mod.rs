@@ -10,8 +10,10 @@ mod line_adjoint;
 mod tests;
 mod value;
 
-use candle_core::{Tensor, WithDType};
+use crate::ml::tensor::Tensor;
+use candle_core::WithDType;
 
+use super::card;
 use super::channels::{rows, shares};
 use super::real::{Read, Real, dispatch, shape};
 use crate::ml::{Error, Result};
@@ -23,13 +25,13 @@ pub use value::{batch_norm, batch_norm_adjoint};
 /// ε, as PyTorch's default.
 pub const EPSILON: f64 = 1e-5;
 
-/// What a batch says about each channel.
-#[derive(Clone, Debug, PartialEq)]
+/// What a batch says about each channel, `[C]` in f64, where the batch is.
+#[derive(Clone, Debug)]
 pub struct Moments {
     /// The mean of each channel.
-    pub mean: Vec<f64>,
+    pub mean: Tensor,
     /// The biased variance of each channel.
-    pub variance: Vec<f64>,
+    pub variance: Tensor,
     /// How many values of a channel they were taken over.
     pub count: usize,
 }
@@ -40,6 +42,31 @@ impl Moments {
         fit(operation, channels, [&self.mean, &self.variance])
     }
 
+    /// The same, locked for reading on the CPU.
+    fn read(&self) -> Result<Known<'_>> {
+        let (mean, variance) = (Read::of(&self.mean, "batch_norm")?, Read::of(&self.variance, "batch_norm")?);
+        Ok(Known { mean, variance })
+    }
+}
+
+/// What all batches say about each channel, in the machine's memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistics {
+    /// The mean of each channel.
+    pub mean: Vec<f64>,
+    /// The biased variance of each channel.
+    pub variance: Vec<f64>,
+    /// How many values of a channel they were taken over.
+    pub count: usize,
+}
+
+/// Moments in the machine's memory.
+struct Known<'a> {
+    mean: Read<'a, f64>,
+    variance: Read<'a, f64>,
+}
+
+impl Known<'_> {
     /// 1/√(var + ε) of one channel.
     fn slope(&self, channel: usize) -> f64 {
         1.0 / (self.variance[channel] + EPSILON).sqrt()
@@ -81,18 +108,18 @@ fn batch(operation: &'static str, x: &Tensor) -> Result<[usize; 2]> {
 /// [`Error::Setting`] for one value a channel; a dtype or device without kernel.
 pub fn moments(x: &Tensor) -> Result<Moments> {
     let sizes = batch("batch_norm", x)?;
-    dispatch!("batch_norm", x, T => Ok(value::moments_of::<T>(&Read::of(x, "batch_norm")?, sizes)))
+    dispatch!("batch_norm", x, T => value::moments_of::<T>(&Read::of(x, "batch_norm")?, sizes), card => card::norm::moments("batch_norm", x, sizes))
 }
 
 /// That each list has one value a channel.
-fn fit(operation: &'static str, channels: usize, lists: [&[f64]; 2]) -> Result<()> {
-    if lists.iter().all(|list| list.len() == channels) {
+fn fit(operation: &'static str, channels: usize, lists: [&Tensor; 2]) -> Result<()> {
+    if lists.iter().all(|list| list.dims() == [channels]) {
         return Ok(());
     }
     Err(Error::Shape {
         operation,
         expected: format!("what is known of {channels} channels"),
-        found: format!("means of {} and variances of {}", lists[0].len(), lists[1].len()),
+        found: format!("means of {} and variances of {}", lists[0].elem_count(), lists[1].elem_count()),
     })
 }
 
@@ -105,7 +132,7 @@ struct Constants<T> {
 }
 
 impl<T: Real> Constants<T> {
-    fn of(moments: &Moments, w: &[T], b: &[T], then: Then) -> Self {
+    fn of(moments: &Known<'_>, w: &[T], b: &[T], then: Then) -> Self {
         let scale = w.iter().enumerate().map(|(c, w)| <T as WithDType>::from_f64(moments.slope(c)) * *w).collect();
         Self { mean: in_dtype(&moments.mean), scale, bias: b.to_vec(), then }
     }

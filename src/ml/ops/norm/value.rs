@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use crate::ml::tensor::Tensor;
 
+use super::super::card;
 use super::super::channels::{OverRows, TOGETHER, four, rounded, sums, tile};
 use super::super::lanes::{self, Simd, WithSimd};
 use super::super::tiles::{self, Room};
@@ -24,14 +25,14 @@ pub fn batch_norm(x: &Tensor, w: &Tensor, b: &Tensor, then: Then) -> Result<(Ten
     dispatch!(NAME, x, T => {
         let (values, w, b) = (Read::<T>::of(x, NAME)?, Read::<T>::of(w, NAME)?, Read::<T>::of(b, NAME)?);
         let values: &[T] = &values;
-        let moments = moments_of(values, sizes);
-        let by = &Constants::of(&moments, &w, &b, then);
+        let moments = moments_of(values, sizes)?;
+        let by = &Constants::of(&moments.read()?, &w, &b, then);
         let length = tile(channels);
         let fill = |index: usize, out: Room<'_, T>| lanes::run(Normalise { by, x: &values[index * length..], out });
         // SAFETY: tiles are whole rows, and from the tile's start on the batch has a row for each of them.
         let out = unsafe { tiles::make_raw(values.len(), length, 4 * values.len(), fill) };
         Ok((tensor(out, x.dims())?, Arc::new(moments)))
-    })
+    }, card => card::norm::batch_norm(NAME, [x, w, b], sizes, then))
 }
 
 struct Normalise<'a, T> {
@@ -80,7 +81,8 @@ pub fn batch_norm_adjoint(
         let (grads, values) = (Read::<T>::of(g, NAME)?, Read::<T>::of(x, NAME)?);
         let (w, b) = (Read::<T>::of(w, NAME)?, Read::<T>::of(b, NAME)?);
         let (grads, values): (&[T], &[T]) = (&grads, &values);
-        let by = &Constants::of(moments, &w, &b, then);
+        let moments = moments.read()?;
+        let by = &Constants::of(&moments, &w, &b, then);
         let [bias, pull] = sums(sizes, &Pull { by, g: grads, x: values, mean: &moments.mean });
         let weight: Vec<f64> = (0..channels).map(|c| pull[c] * moments.slope(c)).collect();
         let shift: Vec<f64> = bias.iter().map(|bias| bias / count as f64).collect();
@@ -94,7 +96,7 @@ pub fn batch_norm_adjoint(
         // SAFETY: tiles are whole rows, and from the tile's start on batch and gradient have a row for each of them.
         let out = unsafe { tiles::make_raw(values.len(), length, 6 * values.len(), fill) };
         Ok([tensor(out, x.dims())?, rounded::<T>(&weight)?, rounded::<T>(&bias)?])
-    })
+    }, card => card::norm::adjoint(NAME, [g, x, w, b], sizes, moments, then))
 }
 
 /// Σ g and Σ g·(x − mean).
@@ -161,7 +163,7 @@ impl<T: Real> WithSimd for Adjoint<'_, T> {
 }
 
 /// Mean and biased variance of each channel: of each tile of rows by itself, put together in order (Chan, Golub and `LeVeque` 1983).
-pub(super) fn moments_of<T: Real>(values: &[T], sizes: [usize; 2]) -> Moments {
+pub(super) fn moments_of<T: Real>(values: &[T], sizes: [usize; 2]) -> Result<Moments> {
     let channels = sizes[1];
     let (mut mean, mut squares, mut count) = (vec![0.0; channels], vec![0.0; channels], 0);
     for (rows, [own_mean, own_squares]) in shares(sizes, &Spread(values)) {
@@ -174,7 +176,7 @@ pub(super) fn moments_of<T: Real>(values: &[T], sizes: [usize; 2]) -> Moments {
         count += rows;
     }
     let variance = squares.into_iter().map(|sum: f64| sum / count as f64).collect();
-    Moments { mean, variance, count }
+    Ok(Moments { mean: tensor(mean, &[channels])?, variance: tensor(variance, &[channels])?, count })
 }
 
 /// The mean of some rows, and Σ (x − mean)²: in one pass over x less its first row, which is near enough to the mean for no digit of the

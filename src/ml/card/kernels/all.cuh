@@ -1,0 +1,10 @@
+// The kernels over values of type `T`, each named with the type's suffix.
+#include "channels.cuh"
+#include "elementwise.cuh"
+#include "line.cuh"
+#include "norm.cuh"
+#include "optimizer.cuh"
+#include "pool.cuh"
+#include "reduce.cuh"
+#include "shape.cuh"
+#include "softmax.cuh"
