@@ -237,7 +237,7 @@ pub enum CacheVerb {
     /// Remove bytes that can be made again; what is cheap to make again per byte goes first.
     Gc(GcArgs),
     /// Write a state or minimum as a safetensors file that PyTorch's `load_state_dict` takes.
-    Export(ExportArgs),
+    Export(Box<ExportArgs>),
 }
 
 /// Which state is to be written, and where.
