@@ -11,7 +11,7 @@
 mod curved;
 pub mod footprint;
 #[cfg(test)]
-mod on_card;
+pub(in crate::ml) mod on_card;
 mod passes;
 mod samples;
 #[cfg(test)]

@@ -167,9 +167,13 @@ fn trajectory(place: &Place, labels: Labels) -> (Vec<f64>, f64, Vec<f64>) {
 
 #[test]
 fn an_epoch_and_a_descent_on_a_card_are_those_of_the_cpu() {
+    check_trajectories(&Simulated::new(1 << 28).strict().card());
+}
+
+pub(in crate::ml) fn check_trajectories(card: &Card) {
     for labels in [Labels::Soft, Labels::Sampled] {
         let exact = trajectory(&convnet(Placement::cpu(DType::F64)), labels);
-        let device = Device::Card(Simulated::new(1 << 28).strict().card());
+        let device = Device::Card(card.clone());
         let found = trajectory(&convnet(Placement { dtype: DType::F64, device }), labels);
         assert!(apart(&found.0, &exact.0) < 1e-10 && apart(&found.2, &exact.2) < 1e-10);
         assert!((found.1 - exact.1).abs() < 1e-12 * exact.1, "{} {}", found.1, exact.1);

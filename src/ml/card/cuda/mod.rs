@@ -10,6 +10,8 @@
 
 mod convolutions;
 mod products;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_int, c_void};

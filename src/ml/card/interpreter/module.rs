@@ -136,6 +136,13 @@ impl Geometry {
 }
 
 impl Module {
+    /// The sizes in bytes of a kernel's parameters.
+    #[cfg(test)]
+    pub fn parameters(&self, kernel: &str) -> Option<Vec<u32>> {
+        let found = self.functions.iter().find(|function| function.kernel && function.name == kernel)?;
+        Some(found.parameters.iter().map(|parameter| parameter.bytes).collect())
+    }
+
     /// Parses PTX text.
     ///
     /// # Errors

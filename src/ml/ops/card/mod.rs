@@ -13,7 +13,7 @@ pub(super) mod reduce;
 pub(super) mod shape;
 pub(super) mod softmax;
 #[cfg(test)]
-mod tests;
+pub(in crate::ml) mod tests;
 
 use super::real::{elsewhere, shape as unfit};
 use crate::ml::card::{Argument, count};

@@ -251,7 +251,7 @@ fn bound(dtype: DType, numeric: Numeric, case: &str) -> f64 {
 }
 
 /// All cases in all types on a card.
-fn check(card: &Card, factor: usize) {
+pub(in crate::ml) fn check(card: &Card, factor: usize) {
     let modes = [
         (DType::F64, Numeric::F32),
         (DType::F32, Numeric::F32),
