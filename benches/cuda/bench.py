@@ -14,7 +14,7 @@ Rows
   form/MODEL/f32/torch             v'Hv of 4 probes at one point, a probe's seconds, against double backward
   form-memory/MODEL/f32/torch      bytes at its peak beside parameters and data
   descent/MODEL/MODE/torch         10 full-batch steps over 5,000 images
-  epoch/MODEL/MODE/torch           an epoch over 50,000 images, batches of 500
+  epoch/MODEL/MODE/torch           an epoch over 50,000 images, batches of 500; and how busy the card is during ours
   gemm/MODE/torch                  a product of matrices of 8192
   copy/torch                       1 GiB read and written
 """
@@ -33,6 +33,21 @@ PROBES = 4
 
 class Refused(Exception):
     """A worker's own word that it cannot do what was asked."""
+
+
+def busy(work):
+    """The mean share of the time in which the card did something, in per cent, as nvidia-smi samples it while `work` is done."""
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "100"]
+    try:
+        sampler = subprocess.Popen(query, stdout=subprocess.PIPE, text=True)
+    except FileNotFoundError:
+        return work(), None
+    try:
+        result = work()
+    finally:
+        sampler.terminate()
+    samples = [float(line) for line in sampler.communicate()[0].split() if line.replace(".", "").isdigit()]
+    return result, statistics.mean(samples[1:-1]) if len(samples) > 4 else None
 
 
 class Worker:
@@ -121,6 +136,10 @@ def main():
             medians[name] = ours, peer
             print(f"{name:40} {ours:12.6g} {peer:12.6g} {ratio:8.3f}  {unit}", flush=True)
             results.append({"name": name, "unit": unit, "ours": ours, "peer": peer, "ratio": ratio, "turns": turns})
+            if name.startswith("epoch/"):
+                _, share = busy(lambda: workers[0].ask(request))
+                results[-1]["busy"] = share
+                print(f"{name:40} the card is busy {share} % of our epoch", flush=True)
         except Refused as refused:
             print(f"{name:40} {refused}", flush=True)
             results.append({"name": name, "refused": str(refused)})

@@ -19,7 +19,7 @@ pub enum Weights<'a> {
         /// Their layout.
         layout: &'a Layout,
         /// The directions.
-        signs: &'a [Signs],
+        signs: Vec<Signs>,
         /// How far the jets are carried.
         order: Order,
     },

@@ -177,7 +177,10 @@ impl Objective {
         directions.check(layout, theta.dtype())?;
         let vectors = match directions {
             Directions::Vectors(vectors) => vectors,
-            Directions::Signs(signs) => return Ok(Weights::AlongSigns { values, layout, signs, order }),
+            Directions::Signs(signs) => {
+                let signs = signs.iter().map(|signs| signs.on(&self.placement.device)).collect::<Result<_>>()?;
+                return Ok(Weights::AlongSigns { values, layout, signs, order });
+            }
         };
         let line = |(index, value)| {
             let part = |v: &Tensor| layout.view(v, index)?.to_dtype(self.placement.computed());

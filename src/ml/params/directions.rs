@@ -17,13 +17,15 @@ pub struct Signs {
     /// A set bit is +1; the first is the lowest of the first word.
     words: Arc<Vec<u64>>,
     len: usize,
+    /// The same bits on a card, as u32, once they were sent there.
+    there: Option<Tensor>,
 }
 
 impl Signs {
     /// The next `len` signs of these draws: those of [`Draws::signs`].
     pub fn draw(draws: &mut Draws, len: usize) -> Self {
         let words = (0..len.div_ceil(64)).map(|_| draws.bits()).collect();
-        Self { words: Arc::new(words), len }
+        Self { words: Arc::new(words), len, there: None }
     }
 
     /// How many there are.
@@ -34,6 +36,17 @@ impl Signs {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The same where parts of them will be asked for: on a card their bits are sent once.
+    ///
+    /// # Errors
+    /// A card without room.
+    pub fn on(&self, device: &Device) -> Result<Self> {
+        let Device::Card(_) = device else { return Ok(self.clone()) };
+        let halves: Vec<u32> = self.words.iter().flat_map(|&word| [word as u32, (word >> 32) as u32]).collect();
+        let there = Tensor::from_vec(halves, 2 * self.words.len(), device)?;
+        Ok(Self { there: Some(there), ..self.clone() })
     }
 
     /// All of them, of shape `(N,)`.
@@ -57,7 +70,10 @@ impl Signs {
 
     fn stretch(&self, start: usize, len: usize, dtype: DType, device: &Device) -> Result<Tensor> {
         if let Device::Card(card) = device {
-            return card::signs(card, &self.words, start, len, dtype);
+            let Some(there) = self.there.as_ref().filter(|there| there.device() == *device) else {
+                return self.on(device)?.stretch(start, len, dtype, device);
+            };
+            return card::signs(card, there, start, len, dtype);
         }
         let sign = |at: usize| {
             let is_minus = !(self.words[at / 64] >> (at % 64)) & 1;

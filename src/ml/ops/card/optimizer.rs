@@ -1,8 +1,8 @@
 //! Flat vectors, in one launch each: a step of SGD, a point of a line, a distance, signs.
 
-use super::super::real::shape as unfit;
+use super::super::real::{elsewhere, shape as unfit};
 use super::reduce::over_both;
-use super::{alike, like, on, or_none};
+use super::{alike, counts, like, on, or_none};
 use crate::ml::Result;
 use crate::ml::card::{Argument, Card, Geometry};
 use crate::ml::optim::Sgd;
@@ -50,16 +50,14 @@ pub fn square_distance(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     over_both("square_distance", a, b)
 }
 
-/// +1 and −1 by bits: `count` of them from bit `skip` on, the first the lowest of the first word.
+/// +1 and −1 by bits on the card, u32: `count` of them from bit `skip` on, the first the lowest of the first word.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::ml::Error::Shape) for vectors that differ in length, type or place; a card without room.
-pub fn signs(card: &Card, words: &[u64], skip: usize, count: usize, dtype: DType) -> Result<Tensor> {
-    let first = skip / 64;
-    let words = card.upload(bytemuck::cast_slice(&words[first..(skip + count).div_ceil(64)]))?;
-    let out = OnCard::room(card, &[count], dtype)?;
-    let sizes = [(skip - 64 * first) as u32, out.count()].map(Argument::U32);
-    let arguments = [out.argument(), Argument::Address(words.address()), sizes[0], sizes[1]];
+/// [`Error::Shape`](crate::ml::Error::Shape) for bits elsewhere; a card without room.
+pub fn signs(card: &Card, words: &Tensor, skip: usize, count: usize, dtype: DType) -> Result<Tensor> {
+    let words = words.on_card().filter(|words| words.card() == card).ok_or_else(|| elsewhere("signs"))?;
+    let (out, [skip]) = (OnCard::room(card, &[count], dtype)?, counts([skip])?);
+    let arguments = [out.argument(), words.argument(), Argument::U32(skip), Argument::U32(out.count())];
     card.launch(&out.kernel("signs"), Geometry::over(out.count()), &arguments)?;
     Ok(Tensor::Card(out))
 }
