@@ -91,6 +91,9 @@ pub trait Devices: Send + Sync {
     /// Bytes of a device's memory, 0 where the pool does not count them.
     fn memory(&self, device: Device) -> u64;
 
+    /// Places on a device that nobody has give back what they keep there.
+    fn spare(&self, device: Device);
+
     /// Gives no more places on a device: it was lost.
     fn retire(&self, device: Device);
 }

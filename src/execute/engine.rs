@@ -265,8 +265,10 @@ impl Engine {
                     self.events.emit(Event::Warning { stage: Some(caller.stage.clone()), message });
                 }
                 Failure::Memory(_) if !alone => {
-                    // What actions that are through keep decoded on the device is in the way too.
+                    // What actions that are through keep on the device is in the way too.
+                    drop(contexts);
                     self.memo.forget();
+                    self.devices.spare(lease.device());
                     alone = true;
                 }
                 Failure::Memory(problem) => return Err(self.too_large(&contexts[0], problem)),

@@ -111,7 +111,7 @@ impl State {
     fn free_bytes(&self, device: Device) -> u64 {
         let Device::Cuda { ordinal, .. } = device else { return 0 };
         let taken = |(place, given): &(Place, Given)| match given {
-            Given::Taken(bytes) if place.device.backend() == "cuda" && place.device.ordinal() == ordinal => *bytes,
+            Given::Taken(bytes) if is_same(place.device, device) => *bytes,
             _ => 0,
         };
         let all = self.memory.get(&ordinal).copied().unwrap_or(0);
@@ -121,9 +121,8 @@ impl State {
     /// Whether somebody has another place on the device of this one.
     fn is_shared(&self, at: usize) -> bool {
         let device = self.places[at].0.device;
-        let same = |other: Device| (other.backend(), other.ordinal()) == (device.backend(), device.ordinal());
         let is_taken = |(other, (place, given)): (usize, &(Place, Given))| {
-            other != at && same(place.device) && matches!(given, Given::Taken(_))
+            other != at && is_same(place.device, device) && matches!(given, Given::Taken(_))
         };
         self.places.iter().enumerate().any(is_taken)
     }
@@ -137,6 +136,11 @@ impl State {
         let counts = |(place, given): &&(Place, Given)| suits(place.device, wanted) && *given != Given::Gone;
         self.places.iter().filter(counts).count()
     }
+}
+
+/// Whether both are places on one device.
+fn is_same(a: Device, b: Device) -> bool {
+    (a.backend(), a.ordinal()) == (b.backend(), b.ordinal())
 }
 
 fn suits(device: Device, wanted: &Wanted<'_>) -> bool {
@@ -221,10 +225,20 @@ impl Devices for Pool {
         }
     }
 
+    fn spare(&self, device: Device) {
+        let state = self.shared.state();
+        let rests = |(place, given): &&(Place, Given)| *given == Given::Free && is_same(place.device, device);
+        let means: Vec<_> = state.places.iter().filter(rests).filter_map(|(place, _)| place.means.clone()).collect();
+        drop(state);
+        for means in means {
+            means.rest(true);
+        }
+    }
+
     fn retire(&self, device: Device) {
         let mut state = self.shared.state();
         for (place, given) in &mut state.places {
-            if (place.device.backend(), place.device.ordinal()) == (device.backend(), device.ordinal()) {
+            if is_same(place.device, device) {
                 *given = Given::Gone;
             }
         }

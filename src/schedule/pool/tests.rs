@@ -143,4 +143,8 @@ fn who_returns_a_place_is_told_whether_others_share_the_device() {
     drop(first);
     drop(second);
     assert_eq!(*ear.0.lock().unwrap(), [true, false]);
+    // Whoever is asked to spare what it keeps is nobody who has a place.
+    let held = fits(&pool, &gpu(1)).unwrap();
+    pool.spare(held.device());
+    assert_eq!(*ear.0.lock().unwrap(), [true, false, true]);
 }
