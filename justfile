@@ -30,7 +30,8 @@ bench-peers *ROWS:
 
 # The numerics suite on this machine's card.
 test-cuda:
-    cargo test --release --lib -- --ignored on_cuda --test-threads 1
+    scripts/cuda build target/cuda
+    scripts/cuda test target/cuda
 
 # Gradients, quadratic forms, descents and epochs on this machine's card beside PyTorch, which `python3` has: all rows, or those whose names contain a word.
 bench-cuda *ROWS:

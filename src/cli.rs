@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::ml::card::Cards;
+use crate::ml::card::{Cards, Simulation};
 
 /// Runs loss-landscape studies declared in TOML, incremental to the action.
 #[derive(Debug, Parser)]
@@ -92,17 +92,20 @@ fn parse_cards(text: &str) -> Result<Cards, String> {
     }
     let mut size = || parts.next().and_then(|part| part.parse::<usize>().ok()).ok_or_else(expected);
     let (count, mebibytes) = (size()?, size()?);
-    let (mut lost_after, mut seed) = (None, None);
+    if count > 64 || mebibytes > 1 << 20 {
+        return Err("expected 64 cards and 1,048,576 MiB at most".to_owned());
+    }
+    let mut cards = Simulation::new(count, mebibytes << 20);
     for part in parts {
         let (name, number) = part.split_once('=').ok_or_else(expected)?;
         let number = Some(number.parse().map_err(|_| expected())?);
         match name {
-            "lost-after" => lost_after = number,
-            "seed" => seed = number,
+            "lost-after" => cards.lost_after = number,
+            "seed" => cards.seed = number,
             _ => return Err(expected()),
         }
     }
-    Ok(Cards::Simulated { count, bytes: mebibytes << 20, lost_after, seed })
+    Ok(Cards::Simulated(cards))
 }
 
 /// How to run a study.

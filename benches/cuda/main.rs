@@ -72,7 +72,9 @@ fn timed<T>(card: Card, mut work: impl FnMut() -> Result<T> + 'static) -> Run {
         let (before, start) = (card.memory().used, Instant::now());
         std::hint::black_box(work()?);
         card.finish()?;
-        Ok(json!({ "seconds": start.elapsed().as_secs_f64(), "bytes": card.memory().peak - before }))
+        Ok(
+            json!({ "seconds": start.elapsed().as_secs_f64(), "bytes": card.memory().peak - before + card.memory().library }),
+        )
     })
 }
 

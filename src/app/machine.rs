@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::execute::{Device, Means, arithmetic};
 use crate::key::Arithmetic;
-use crate::ml::card::{Cards, Model};
+use crate::ml::card::{Cards, LEAST, Model, has_driver};
 use crate::schedule::{Gpu, Gpus, Place, Pool};
 use crate::stages::card::{Lane, lanes, usable};
 
@@ -33,6 +33,12 @@ impl Machine {
         if self.models().is_ok() { "cuda" } else { "cpu" }
     }
 
+    /// Why GPUs that are there cannot be used, if they were looked for.
+    pub fn complaint(&self) -> Option<String> {
+        let problem = self.found.get()?.as_ref().err()?;
+        (self.cards == Cards::Cuda && has_driver()).then(|| format!("the GPUs of this machine are not used: {problem}"))
+    }
+
     /// Its places: so many on the CPU, and a few on each GPU.
     pub fn pool(&self, jobs: usize) -> Pool {
         let machine = self.clone();
@@ -49,6 +55,7 @@ impl Machine {
             let places = lanes(&self.cards, ordinal, LANES).enumerate().map(place).collect();
             Gpu { bytes: usable(model.bytes), places }
         };
-        self.models().clone().map(|models| models.iter().enumerate().map(gpu).collect())
+        let fit = |(_, model): &(usize, &Model)| model.capability >= LEAST;
+        self.models().clone().map(|models| models.iter().enumerate().filter(fit).map(gpu).collect())
     }
 }

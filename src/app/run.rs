@@ -48,6 +48,9 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let mut outcome = schedule.run();
     let mut written = results::write(&project, &schedule, (&works, &engine), &here, &mut outcome);
     outcome.interrupted |= written.failures.iter().any(|failure| matches!(failure, Failure::Interrupted));
+    if let Some(message) = project.machine.complaint().filter(|_| args.study.device == "auto") {
+        events.emit(Event::Warning { stage: None, message });
+    }
     let seconds = start.elapsed().as_secs_f64();
     emit_end(&*events, &outcome, &tally, seconds);
     if let Some(live) = live {
@@ -95,6 +98,7 @@ pub fn engine(project: &Project, store: &Arc<Store>, jobs: usize, ears: (Arc<dyn
     let pool: Arc<dyn Devices> = Arc::new(project.machine.pool(jobs));
     let executable = std::env::current_exe().unwrap_or_else(|_| "thalweg".into());
     Engine::new(Arc::clone(store), &stages::actions(), (pool, &Footprints), ears, (project.root.clone(), executable))
+        .on_gpu(project.ordinal)
 }
 
 /// The first signal asks the run to stop; a second one ends the program at once.

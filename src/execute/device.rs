@@ -88,6 +88,9 @@ pub trait Devices: Send + Sync {
     /// How many actions may run side by side on `backend`.
     fn places(&self, backend: &str) -> usize;
 
+    /// Why there is no place on `backend`, where that is known.
+    fn missing(&self, backend: &str) -> Option<String>;
+
     /// Bytes of a device's memory, 0 where the pool does not count them.
     fn memory(&self, device: Device) -> u64;
 

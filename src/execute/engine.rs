@@ -4,12 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
-use super::{
-    Action, ActionContext, ActionKind, Cancel, Device, Devices, Failure, Footprint, Lease, Memo, Payload, Produced,
-    Source, Wanted, guard,
-};
+use super::leased::{Berth, Ran};
+use super::{Action, ActionKind, Cancel, Devices, Failure, Footprint, Memo, Payload, Produced, Source, guard};
 use crate::event::{Event, Sink};
 use crate::key::{Arithmetic, Context, Digest, Key, Output, Outputs, Record};
 use crate::store::{Finished, Lookup, Reservation, Store};
@@ -27,7 +24,9 @@ pub struct Engine {
     pub(super) cancel: Cancel,
     pub(super) arithmetic: Arithmetic,
     pub(super) remaking: Mutex<()>,
-    memo: Memo,
+    /// The GPU that the command line names, for what no stage asks.
+    pub(super) ordinal: Option<usize>,
+    pub(super) memo: Memo,
     root: PathBuf,
     executable: PathBuf,
     guard: Mutex<Option<Arc<guard::Guard>>>,
@@ -69,11 +68,18 @@ impl Engine {
             cancel,
             arithmetic: super::arithmetic(),
             remaking: Mutex::new(()),
+            ordinal: None,
             memo: Memo::default(),
             root,
             executable,
             guard: Mutex::new(None),
         }
+    }
+
+    /// Makes lost bytes again on this GPU, if any.
+    #[must_use]
+    pub fn on_gpu(self, ordinal: Option<usize>) -> Self {
+        Self { ordinal, ..self }
     }
 
     /// The folder that the manifest's paths are relative to.
@@ -215,7 +221,14 @@ impl Engine {
         let actions: Vec<&Action> = reservations.iter().map(|reservation| actions[reservation.key()]).collect();
         let kind = self.kind(&actions[0].fingerprint.kind)?;
         let event = |key, kind: &str| (caller.stage.clone(), kind.to_owned(), key);
-        let Ran { produced, seconds, arithmetic } = self.run_group(caller, kind, &actions)?;
+        let berth = Berth { stage: Some(&caller.stage), backend: &caller.backend, ordinal: caller.ordinal };
+        let begun = || {
+            for action in &actions {
+                let (stage, kind, key) = event(action.key(), kind.name());
+                self.events.emit(Event::ActionStarted { stage, kind, key });
+            }
+        };
+        let Ran { produced, seconds, arithmetic } = self.run_group(berth, kind, &actions, &begun)?;
         actions.iter().try_for_each(|action| self.check_files(action))?;
         let produced: Vec<_> = produced.into_iter().map(apart).collect();
         let mut group = Vec::with_capacity(actions.len());
@@ -232,66 +245,6 @@ impl Engine {
             self.events.emit(Event::ActionFinished { stage, kind, key, seconds });
         }
         Ok(records)
-    }
-
-    /// Runs actions of one kind on a device. One that is lost is not asked again, and another takes over where there is one; where others
-    /// have too much of a device's memory, the actions run once more when nobody has.
-    fn run_group(&self, caller: &Caller, kind: &dyn ActionKind, actions: &[&Action]) -> Result<Ran, Failure> {
-        let mut alone = false;
-        loop {
-            let wanted = self.wanted(caller, actions, alone)?;
-            let lease = self.devices.lease(&wanted, &|| self.cancel.raised())?;
-            for action in actions {
-                let (stage, kind, key) = (caller.stage.clone(), kind.name().to_owned(), action.key());
-                self.events.emit(Event::ActionStarted { stage, kind, key });
-            }
-            let start = Instant::now();
-            let contexts: Vec<_> = actions.iter().map(|action| self.action_context(action, &*lease)).collect();
-            let problem = match kind.run_group(&contexts) {
-                Ok(produced) => {
-                    let seconds = start.elapsed().as_secs_f64() / actions.len() as f64;
-                    return Ok(Ran { produced, seconds, arithmetic: lease.arithmetic().clone() });
-                }
-                Err(problem) => problem,
-            };
-            match problem {
-                Failure::Lost(problem) => {
-                    self.devices.retire(lease.device());
-                    self.memo.forget();
-                    if self.devices.places(&caller.backend) == 0 || caller.ordinal.is_some() {
-                        return Err(Failure::Lost(problem));
-                    }
-                    let message = format!("{problem}; its actions go on elsewhere");
-                    self.events.emit(Event::Warning { stage: Some(caller.stage.clone()), message });
-                }
-                Failure::Memory(_) if !alone => {
-                    // What actions that are through keep on the device is in the way too.
-                    drop(contexts);
-                    self.memo.forget();
-                    self.devices.spare(lease.device());
-                    alone = true;
-                }
-                Failure::Memory(problem) => return Err(self.too_large(&contexts[0], problem)),
-                problem => return Err(problem),
-            }
-        }
-    }
-
-    /// What some actions want of a device.
-    fn wanted<'c>(&self, caller: &'c Caller, actions: &[&Action], alone: bool) -> Result<Wanted<'c>, Failure> {
-        let wanted = Wanted { backend: &caller.backend, ordinal: caller.ordinal, bytes: u64::MAX };
-        if alone || caller.backend == Device::Cpu.backend() {
-            return Ok(wanted);
-        }
-        let context = |action| ActionContext { action, engine: self, device: Device::Cpu, means: None };
-        let contexts: Vec<_> = actions.iter().map(|action| context(action)).collect();
-        Ok(Wanted { bytes: self.footprint.bytes(&contexts)?, ..wanted })
-    }
-
-    fn too_large(&self, cx: &ActionContext<'_>, problem: String) -> Failure {
-        let bytes = self.devices.memory(cx.device());
-        let advice = self.footprint.advice(cx, bytes).map_or_else(String::new, |advice| format!("; {advice}"));
-        Failure::Work(problem + &advice)
     }
 
     pub(super) fn kind(&self, name: &str) -> Result<&'static dyn ActionKind, Failure> {
@@ -364,18 +317,6 @@ impl Engine {
             files: BTreeMap::new(),
         }
     }
-
-    /// The context of an action that runs under a lease.
-    pub(super) fn action_context<'a>(&'a self, action: &'a Action, lease: &dyn Lease) -> ActionContext<'a> {
-        ActionContext { action, engine: self, device: lease.device(), means: lease.means().cloned() }
-    }
-}
-
-/// What a group of actions made, in how many seconds each, and what with.
-struct Ran {
-    produced: Vec<Produced>,
-    seconds: f64,
-    arithmetic: Arithmetic,
 }
 
 /// What was produced as bytes, and what is in the store already.

@@ -4,7 +4,7 @@
 //! more, takes a lease on a device, runs, commits; whoever holds a lease waits for nothing. This room knows neither manifests nor
 //! plans, nor which stage runs when, nor what any kind computes.
 //!
-//! Reading order: `failure`, `cancel`, `device`, `action` (the unit the cache knows), `engine` (how one is run), `remake` (absent bytes
+//! Reading order: `failure`, `cancel`, `device`, `action` (the unit the cache knows), `engine` (how one is run) with `leased` (on a device), `remake` (absent bytes
 //! are no miss) with `derive` (in what order), `memo` (decoded inputs, kept while they are used), `stage` (what a stage sees), `arithmetic`,
 //! `guard` (commands).
 
@@ -16,6 +16,7 @@ mod device;
 mod engine;
 mod failure;
 pub mod guard;
+mod leased;
 mod memo;
 mod remake;
 mod stage;

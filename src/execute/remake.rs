@@ -8,10 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::PoisonError;
-use std::time::Instant;
 
-use super::Wanted;
 use super::derive::{self, Way};
+use super::leased::{Berth, Ran};
 use super::{Action, Engine, Failure, Source, engine};
 use crate::event::Event;
 use crate::key::{Digest, Key, Output, Record};
@@ -216,7 +215,9 @@ impl Maker {
         }
         let backend = &record.context.arithmetic.backend;
         if engine.places(backend) == 0 {
-            return Err(Unfit::Because(format!("a lost result was made on `{backend}`, which is not to be had here")));
+            let why = engine.devices.missing(backend).map_or_else(String::new, |why| format!(": {why}"));
+            let problem = format!("a lost result was made on `{backend}`, which is not to be had here{why}");
+            return Err(Unfit::Because(problem + "; `--device cpu` computes all of it anew"));
         }
         let mut action = Action { fingerprint: record.fingerprint.clone(), inputs: BTreeMap::new() };
         for (name, digest) in &record.fingerprint.inputs {
@@ -247,15 +248,11 @@ impl Maker {
         let reserved = engine.store.reserve_again(&record.key, wanted, &cancelled, &waiting).map_err(Failure::from)?;
         let Some(reservation) = reserved else { return Ok(()) };
         engine.events.emit(Event::Remade { digest: wanted.digest, kind: kind.name().to_owned(), key: record.key });
-        let wanted = Wanted { backend, ordinal: None, bytes: u64::MAX };
-        let lease = engine.devices.lease(&wanted, &cancelled)?;
-        let start = Instant::now();
-        let produced = kind.run(&engine.action_context(action, &*lease))?;
-        let arithmetic = lease.arithmetic().clone();
-        drop(lease);
+        let berth = Berth { stage: None, backend, ordinal: engine.ordinal };
+        let Ran { mut produced, seconds, arithmetic } = engine.run_group(berth, kind, &[action], &|| {})?;
         engine.check_files(action)?;
-        let context = engine.context(action, start.elapsed().as_secs_f64(), &arithmetic);
-        let (bytes, mut outputs) = engine::apart(produced);
+        let context = engine.context(action, seconds, &arithmetic);
+        let (bytes, mut outputs) = engine::apart(produced.remove(0));
         outputs.append(&mut engine.store.put_all(&bytes).map_err(Failure::from)?);
         let remade = reservation.remade(Record::new(action.fingerprint.clone(), outputs, context));
         if let Remade::Changed { .. } = remade.map_err(Failure::from)? {

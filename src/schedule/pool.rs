@@ -131,6 +131,11 @@ impl State {
         self.queue.retain(|waiting| waiting.number != ticket);
     }
 
+    /// Whether there was such a device, and it was lost.
+    fn lost(&self, wanted: &Wanted<'_>) -> bool {
+        self.places.iter().any(|(place, given)| suits(place.device, wanted) && *given == Given::Gone)
+    }
+
     /// Places on a backend that are not gone.
     fn count(&self, wanted: &Wanted<'_>) -> usize {
         let counts = |(place, given): &&(Place, Given)| suits(place.device, wanted) && *given != Given::Gone;
@@ -195,6 +200,7 @@ impl Devices for Pool {
         loop {
             let problem = match state.count(wanted) {
                 _ if cancelled() => Some(Failure::Interrupted),
+                0 if state.lost(wanted) => Some(Failure::Lost(none_of(wanted, Some("it was lost")))),
                 0 => Some(Failure::Machine(none_of(wanted, missing.as_deref()))),
                 _ => None,
             };
@@ -216,6 +222,10 @@ impl Devices for Pool {
     fn places(&self, backend: &str) -> usize {
         self.find_gpus(backend);
         self.shared.state().count(&Wanted { backend, ordinal: None, bytes: 0 })
+    }
+
+    fn missing(&self, backend: &str) -> Option<String> {
+        self.find_gpus(backend)
     }
 
     fn memory(&self, device: Device) -> u64 {
@@ -249,7 +259,7 @@ impl Devices for Pool {
 
 fn none_of(wanted: &Wanted<'_>, why: Option<&str>) -> String {
     let ordinal = wanted.ordinal.map_or_else(String::new, |ordinal| format!(":{ordinal}"));
-    let why = why.unwrap_or("none was found, or it was lost");
+    let why = why.unwrap_or("none was found");
     format!("there is no device `{}{ordinal}`: {why}", wanted.backend)
 }
 

@@ -129,3 +129,23 @@ pub fn lanes(cards: &Cards, ordinal: usize, count: usize) -> impl Iterator<Item 
     let cards = cards.clone();
     (0..count).map(move |_| Arc::new(Lane::new(cards.clone(), ordinal)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ml::card::Simulation;
+
+    #[test]
+    fn what_one_lane_keeps_of_a_card_another_gets_once_the_first_is_asked() {
+        let cards = Cards::Simulated(Simulation::new(1, 1 << 20));
+        let [first, second] = [0; 2].map(|ordinal| Lane::new(cards.clone(), ordinal));
+        drop(first.card().unwrap().room(700_000).unwrap());
+        let there = second.card().unwrap();
+        assert!(matches!(there.room(700_000), Err(Fault::OutOfMemory { .. })));
+        first.rest(false);
+        assert!(there.room(700_000).is_err());
+        first.rest(true);
+        assert!(there.room(700_000).is_ok());
+        assert!(Lane::new(cards, 1).card().is_err());
+    }
+}

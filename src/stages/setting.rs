@@ -128,7 +128,10 @@ impl Computing {
 
     /// A function as this computes it.
     pub fn of(&self, setting: Setting, backend: &str) -> Setting {
-        setting.on_backend(backend).in_numeric(&self.numeric)
+        let mut setting = setting.on_backend(backend);
+        // On the CPU it stays too, so that an action says that it cannot.
+        setting.ingredients = setting.ingredients.without("numeric").with("numeric", &self.numeric);
+        setting
     }
 }
 
@@ -225,7 +228,7 @@ impl Setting {
         self
     }
 
-    /// The same function computed in another way, which only a card can: on the CPU there is one.
+    /// The same function computed as a training was, as far as this backend can: on the CPU there is one way.
     #[must_use]
     pub fn in_numeric(mut self, numeric: &str) -> Self {
         let on_cpu = self.ingredients.param("backend", BACKEND.to_owned()).is_ok_and(|backend| backend == BACKEND);
@@ -294,7 +297,11 @@ pub fn placement(cx: &ActionContext<'_>) -> Result<Placement, Failure> {
     let device = match cx.means::<Lane>() {
         Some(lane) => Tensors::Card(lane.card().map_err(ml::Error::from)?.with_numeric(numeric)),
         None if numeric == Numeric::F32 => Tensors::Cpu,
-        None => return Err(Failure::Work(format!("`numeric = \"{numeric}\"` is computed on a card alone"))),
+        None => {
+            return Err(Failure::Work(format!(
+                "`numeric = \"{numeric}\"` is computed on a card alone, and this runs on the CPU"
+            )));
+        }
     };
     Ok(Placement { dtype, device })
 }

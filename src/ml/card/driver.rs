@@ -169,11 +169,16 @@ pub trait Driver: Send + Sync {
     /// Gives room back, of as many bytes as were reserved.
     fn release(&self, address: u64, bytes: usize);
 
-    /// Bytes that may be reserved in all, now.
+    /// Bytes of the device's memory, whoever has them.
     ///
     /// # Errors
     /// A lost device.
     fn capacity(&self) -> Result<usize, Fault>;
+
+    /// Bytes that libraries hold to work in, beside what is reserved.
+    fn library(&self) -> usize {
+        0
+    }
 
     /// Whether room that is given back may be given to the next who asks, without a word to the driver.
     fn keeps(&self) -> bool {

@@ -29,6 +29,8 @@ pub struct Counts {
     pub peak: usize,
     /// How often the driver was asked for more.
     pub reservations: usize,
+    /// What libraries hold to work in.
+    pub library: usize,
 }
 
 impl Memory {
@@ -135,7 +137,7 @@ mod tests {
         let first = memory.take(1000, &driver, "card").unwrap();
         memory.give(first, 1000, &driver);
         assert_eq!(memory.take(900, &driver, "card").unwrap(), first);
-        assert_eq!(memory.counts(), Counts { used: 1024, kept: 0, peak: 1024, reservations: 1 });
+        assert_eq!(memory.counts(), Counts { used: 1024, kept: 0, peak: 1024, reservations: 1, library: 0 });
     }
 
     #[test]

@@ -28,8 +28,9 @@ use memory::Memory;
 pub use blank::Blank;
 pub use driver::{Argument, Convolution, Driver, Fault, Geometry, Numeric, Product, Sizes, Triple};
 pub use geometry::count;
+pub use kernels::LEAST;
 pub use memory::Counts;
-pub use open::{Cards, Model};
+pub use open::{Cards, Model, Simulation, has_driver};
 pub use simulated::Simulated;
 
 /// One queue of work on one device, and how it computes. A clone is the same queue.
@@ -102,7 +103,7 @@ impl Drop for Buffer {
 }
 
 impl Card {
-    /// A queue on the device of this driver, named as users name it: `cuda:0`. All the memory that the device has may be used.
+    /// A queue on the device of this driver, named as users name it: `cuda:0`. All the memory that the device has may be used, as far as it is there.
     ///
     /// # Errors
     /// A lost device.
@@ -132,7 +133,7 @@ impl Card {
 
     /// What is in use.
     pub fn memory(&self) -> Counts {
-        self.queue.memory().counts()
+        Counts { library: self.queue.driver.library(), ..self.queue.memory().counts() }
     }
 
     /// Forgets the most that was in use at once until now.
@@ -201,12 +202,24 @@ impl Card {
         self.queue.driver.clear(at, bytes)
     }
 
+    /// Starts work; where the driver finds no room for what it wants itself, once more without what is kept here.
+    fn started<R>(&self, start: impl Fn(&dyn Driver) -> Result<R, Fault>) -> Result<R, Fault> {
+        let driver = &*self.queue.driver;
+        match start(driver) {
+            Err(Fault::OutOfMemory { .. }) => {
+                self.trim();
+                start(driver)
+            }
+            result => result,
+        }
+    }
+
     /// Starts a kernel by its name.
     ///
     /// # Errors
     /// A lost device.
     pub fn launch(&self, kernel: &str, geometry: Geometry, arguments: &[Argument]) -> Result<(), Fault> {
-        self.queue.driver.launch(kernel, geometry, arguments)
+        self.started(|driver| driver.launch(kernel, geometry, arguments))
     }
 
     /// Starts a product.
@@ -214,7 +227,7 @@ impl Card {
     /// # Errors
     /// A lost device, sizes that the library refuses.
     pub fn multiply(&self, product: &Product) -> Result<(), Fault> {
-        self.queue.driver.multiply(product)
+        self.started(|driver| driver.multiply(product))
     }
 
     /// Starts a convolution by the vendor's library; says whether it has a deterministic algorithm for it.
@@ -222,7 +235,7 @@ impl Card {
     /// # Errors
     /// A lost device.
     pub fn convolve(&self, convolution: &Convolution) -> Result<bool, Fault> {
-        self.queue.driver.convolve(convolution)
+        self.started(|driver| driver.convolve(convolution))
     }
 
     /// How often somebody waited for the card.

@@ -1,6 +1,9 @@
 //! Which cards there are.
 
 use super::Card;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
 use super::driver::Fault;
 use super::simulated::Simulated;
 
@@ -22,17 +25,39 @@ pub struct Model {
 pub enum Cards {
     /// Those that CUDA's driver finds.
     Cuda,
-    /// So many simulated ones, each with so many bytes.
-    Simulated {
-        /// How many.
-        count: usize,
-        /// Bytes of each.
-        bytes: usize,
-        /// The first is lost after so many launches.
-        lost_after: Option<u64>,
-        /// Blocks and threads run in an order of this seed.
-        seed: Option<u64>,
-    },
+    /// Simulated ones.
+    Simulated(Simulation),
+}
+
+impl PartialEq for Cards {
+    fn eq(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Cuda, Self::Cuda))
+    }
+}
+
+/// Simulated cards, and how they behave.
+#[derive(Clone, Debug)]
+pub struct Simulation {
+    /// What is in use of each card's memory, by all queues on it.
+    cards: Vec<Arc<AtomicUsize>>,
+    bytes: usize,
+    /// The first is lost after so many launches of a queue.
+    pub lost_after: Option<u64>,
+    /// Blocks and threads run in an order of this seed.
+    pub seed: Option<u64>,
+}
+
+impl Simulation {
+    /// So many cards with so many bytes each.
+    pub fn new(count: usize, bytes: usize) -> Self {
+        Self { cards: (0..count).map(|_| Arc::default()).collect(), bytes, lost_after: None, seed: None }
+    }
+
+    fn open(&self, ordinal: usize) -> Option<Simulated> {
+        let lost_after = self.lost_after.filter(|_| ordinal == 0).unwrap_or(u64::MAX);
+        let card = Simulated::new(self.bytes).sharing(Arc::clone(self.cards.get(ordinal)?)).lost_after(lost_after);
+        Some(if let Some(seed) = self.seed { card.shuffled(seed) } else { card })
+    }
 }
 
 impl Cards {
@@ -43,8 +68,8 @@ impl Cards {
     pub fn models(&self) -> Result<Vec<Model>, Fault> {
         match self {
             Self::Cuda => cuda::models(),
-            Self::Simulated { count: 0, .. } => Err(Fault::Missing("no card is simulated".to_owned())),
-            Self::Simulated { count, bytes, .. } => Ok((0..*count).map(|_| Simulated::new(*bytes).model()).collect()),
+            Self::Simulated(cards) if cards.cards.is_empty() => Err(Fault::Missing("no card is simulated".to_owned())),
+            Self::Simulated(cards) => Ok(cards.cards.iter().map(|_| Simulated::new(cards.bytes).model()).collect()),
         }
     }
 
@@ -56,15 +81,18 @@ impl Cards {
         let name = format!("cuda:{ordinal}");
         match self {
             Self::Cuda => Card::new(name, cuda::open(ordinal)?),
-            Self::Simulated { count, bytes, lost_after, seed } if ordinal < *count => {
-                let card = Simulated::new(*bytes).lost_after(lost_after.filter(|_| ordinal == 0).unwrap_or(u64::MAX));
-                Card::new(name, Box::new(if let Some(seed) = *seed { card.shuffled(seed) } else { card }))
-            }
-            Self::Simulated { count, .. } => {
-                Err(Fault::Missing(format!("there is no {name} among {count} simulated cards")))
+            Self::Simulated(cards) => {
+                let missing =
+                    || Fault::Missing(format!("there is no {name} among {} simulated cards", cards.cards.len()));
+                Card::new(name.clone(), Box::new(cards.open(ordinal).ok_or_else(missing)?))
             }
         }
     }
+}
+
+/// Whether this machine has a driver for cards, usable or not.
+pub fn has_driver() -> bool {
+    cuda::has_driver()
 }
 
 #[cfg(feature = "cuda")]
@@ -78,6 +106,10 @@ mod cuda {
 
     fn missing() -> Fault {
         Fault::Missing("this build of thalweg is without the feature `cuda`".to_owned())
+    }
+
+    pub(super) fn has_driver() -> bool {
+        false
     }
 
     pub(super) fn models() -> Result<Vec<Model>, Fault> {

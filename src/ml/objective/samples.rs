@@ -29,8 +29,8 @@ impl Samples {
         let [channels, height, width] = data.shape;
         let dims = (data.len(), channels, height, width);
         let images = Tensor::from_slice(&data.inputs, dims, &Device::Cpu)?;
-        let images = axes::channels_last(&images.to_dtype(placement.dtype)?)?.to_device(&placement.device)?;
-        let images = images.to_dtype(placement.computed())?;
+        let images = axes::channels_last(&images.to_dtype(placement.dtype)?)?;
+        let images = images.to_place(&placement.device, placement.computed())?;
         let classes = Tensor::from_slice(&data.labels, data.len(), &placement.device)?;
         Ok(Self { images, labels: data.labels.clone(), classes, chunk })
     }

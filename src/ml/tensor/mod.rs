@@ -312,6 +312,21 @@ impl Tensor {
     }
 }
 
+impl Tensor {
+    /// As [`to_device`](Self::to_device) and [`to_dtype`](Self::to_dtype) together, without room for both on the way.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn to_place(&self, device: &Device, dtype: DType) -> Result<Self> {
+        match (self, device) {
+            (Self::Host(tensor), Device::Card(card)) if self.dtype() != dtype => {
+                Ok(Self::Card(OnCard::upload_as(card, tensor, dtype)?))
+            }
+            _ => self.to_device(device)?.to_dtype(dtype),
+        }
+    }
+}
+
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         Self::Card(fault)
@@ -350,6 +365,8 @@ mod tests {
         let there = Tensor::new(&values, &device).unwrap();
         for dtype in [DType::F32, DType::BF16] {
             let cast = there.to_dtype(dtype).unwrap();
+            let at_once = Tensor::new(&values, &Device::Cpu).unwrap().to_place(&device, dtype).unwrap();
+            assert_eq!(format!("{}", cast.host().unwrap()), format!("{}", at_once.host().unwrap()));
             let here = Tensor::new(&values, &Device::Cpu).unwrap().host().unwrap();
             // candle rounds f64 to bf16 by way of f32 too.
             let here = here.to_dtype(DType::F32).unwrap().to_dtype(dtype).unwrap().to_dtype(DType::F64).unwrap();

@@ -59,6 +59,19 @@ impl OnCard {
         Ok(Self { card: card.clone(), buffer, start: 0, dims: tensor.dims().to_vec(), dtype: tensor.dtype() })
     }
 
+    /// A tensor of the machine's memory in another type, sent and rounded a piece at a time, so that no more room is taken than it has.
+    pub(super) fn upload_as(card: &Card, tensor: &candle_core::Tensor, dtype: DType) -> Result<Self> {
+        const PIECE: usize = 1 << 22;
+        let flat = tensor.flatten_all()?;
+        let whole = Self::room(card, tensor.dims(), dtype)?;
+        for start in (0..flat.elem_count()).step_by(PIECE) {
+            let piece = flat.narrow(0, start, PIECE.min(flat.elem_count() - start))?;
+            let piece = Self::upload(card, &piece)?.cast(dtype)?;
+            card.copy(whole.address() + (start * dtype.size_in_bytes()) as u64, piece.address(), piece.bytes())?;
+        }
+        Ok(whole)
+    }
+
     /// The card.
     pub fn card(&self) -> &Card {
         &self.card
@@ -109,7 +122,11 @@ impl OnCard {
         Self { card: card.clone(), ..self }
     }
 
-    pub(super) fn copied(&self) -> Result<Self> {
+    /// A copy whose memory is its own.
+    ///
+    /// # Errors
+    /// A card without room.
+    pub fn copied(&self) -> Result<Self> {
         let copy = Self::room(&self.card, &self.dims, self.dtype)?;
         self.card.copy(copy.address(), self.address(), self.bytes())?;
         Ok(copy)
@@ -198,17 +215,17 @@ impl OnCard {
         }
         let all: usize = own.iter().map(|part| part.count() as usize).sum();
         let joined = Self::room(&first.card, &[all], dtype)?;
-        let (mut table, mut places, mut place) = (Vec::new(), Vec::new(), 0u32);
+        let mut table: Vec<u64> = Vec::with_capacity(3 * own.len());
+        let mut place = 0;
         for part in &own {
-            table.extend([part.address(), u64::from(part.count())].iter().flat_map(|word| word.to_le_bytes()));
-            places.extend(place.to_le_bytes());
-            place += part.count();
+            table.extend([part.address(), u64::from(part.count()), place]);
+            place += u64::from(part.count());
         }
-        let (table, places) = (first.card.upload(&table)?, first.card.upload(&places)?);
+        let table = first.card.upload(bytemuck::cast_slice(&table))?;
         let longest = own.iter().map(|part| part.count()).max().unwrap_or(0);
-        let arguments = [joined.address(), table.address(), places.address()].map(Argument::Address);
+        let arguments = [joined.address(), table.address()].map(Argument::Address);
         let kernel = first.kernel(&format!("join_to_{}", dtype.as_str()));
-        // What is launched reads the tables before whoever gets their room writes to it.
+        // What is launched reads the table before whoever gets its room writes to it.
         first.card.launch(&kernel, Geometry::over_parts(longest, own.len() as u32), &arguments)?;
         Ok(joined)
     }

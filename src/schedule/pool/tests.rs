@@ -71,9 +71,9 @@ fn a_waiter_hears_of_an_interruption_and_a_missing_device_is_said() {
     let stop = || polls.fetch_add(1, Ordering::SeqCst) > 1;
     assert!(matches!(pool.lease(&CPU, &stop), Err(Failure::Interrupted)));
     let missing = |wanted: &Wanted<'_>| pool.lease(wanted, &|| false).err().unwrap().to_string();
-    assert_eq!(missing(&gpu(0)), "there is no device `cuda`: none was found, or it was lost");
+    assert_eq!(missing(&gpu(0)), "there is no device `cuda`: none was found");
     let third = Wanted { ordinal: Some(3), ..gpu(0) };
-    assert_eq!(missing(&third), "there is no device `cuda:3`: none was found, or it was lost");
+    assert_eq!(missing(&third), "there is no device `cuda:3`: none was found");
     let pool = Pool::cpu(1, &arithmetic()).with_gpus(|| Err("this machine has no driver".to_owned()));
     let why = pool.lease(&gpu(0), &|| false).err().unwrap().to_string();
     assert_eq!(why, "there is no device `cuda`: this machine has no driver");
@@ -114,7 +114,7 @@ fn a_gpu_that_is_lost_gives_no_places_and_whoever_waits_for_it_hears() {
             std::thread::yield_now();
         }
         pool.retire(held.device());
-        assert!(matches!(waiter.join().unwrap(), Err(Failure::Machine(_))));
+        assert!(matches!(waiter.join().unwrap(), Err(Failure::Lost(_))));
     });
     drop(held);
     assert_eq!(pool.places("cuda"), 3);

@@ -128,11 +128,51 @@ fn a_card_that_is_lost_fails_its_stages_and_not_the_study() {
     let ran = on(&lab, "1:64:lost-after=200", &["--jobs", "1"]);
     assert_eq!(ran.code, 4, "{}", ran.words);
     assert!(ran.words.contains("cuda:0 was lost"), "{}", ran.words);
+    // One at a time and from the first launch on: what needs no card is done all the same.
+    let other = super::lab::Lab::new(SHORT).environment("THALWEG_DEVICE", "auto");
+    let late = SHORT.replace("[stage.walks]", "[stage.zwalks]");
+    other.write(&late);
+    let at_once = on(&other, "1:64:lost-after=1", &["--jobs", "1"]);
+    assert_eq!(at_once.code, 4, "{}", at_once.words);
+    assert!(at_once.ran().contains_key("walks") && !at_once.words.contains("not begun"), "{}", at_once.words);
     // What ran before is kept, and what needs no card is done.
     assert!(ran.ran().contains_key("walks") && ran.ran().contains_key("init"), "{:?}", ran.ran());
     let again = on(&lab, "1:64", &[]);
     assert_eq!(again.code, 0, "{}", again.words);
     assert!(!again.ran().contains_key("walks") && !again.ran().contains_key("init"), "{:?}", again.ran());
+}
+
+#[test]
+fn lost_bytes_are_made_again_on_whichever_card_is_left() {
+    let lab = lab(SHORT);
+    assert_eq!(on(&lab, "2:64", &[]).code, 0);
+    let before = lab.results();
+    for folder in ["cache/blobs", "results"] {
+        std::fs::remove_dir_all(lab.path(folder)).unwrap();
+    }
+    let ran = on(&lab, "2:64:lost-after=3", &["stage.trace.probes=3"]);
+    assert_eq!(ran.code, 0, "{}", ran.words);
+    assert!(ran.words.contains("its actions go on elsewhere"), "{}", ran.words);
+    let ran = on(&lab, "2:64", &[]);
+    assert_eq!(ran.code, 0, "{}", ran.words);
+    assert_eq!(differing(&before, &lab.results()), Vec::<String>::new());
+    // Without a card it says why, and how else.
+    std::fs::remove_dir_all(lab.path("cache/blobs")).unwrap();
+    let none = on(&lab, "0:0", &["stage.trace.probes=4", "stage.trace.device=\"cpu\""]);
+    assert_ne!(none.code, 0);
+    assert!(
+        none.words.contains("is not to be had here: no card is simulated; `--device cpu` computes all of it anew"),
+        "{}",
+        none.words
+    );
+}
+
+#[test]
+fn a_way_to_compute_that_only_a_card_has_is_not_left_out_on_the_cpu() {
+    let ran = on(&lab(SHORT), "1:64", &["stage.train.numeric=\"bf16\"", "--device cpu"]);
+    assert_eq!(ran.code, 1, "{}", ran.words);
+    let said = "`numeric = \"bf16\"` is computed on a card alone, and this runs on the CPU";
+    assert!(ran.words.contains(said), "{}", ran.words);
 }
 
 #[test]

@@ -30,6 +30,7 @@ type Case = (Triple, Sizes, DType, Numeric);
 /// cuDNN on one stream, what it needs to know of each case, and where it works.
 pub(super) struct Convolutions {
     handle: sys::cudnnHandle_t,
+    stream: driver::sys::CUstream,
     plans: HashMap<Case, Option<Plan>>,
     workspace: (u64, usize),
 }
@@ -64,7 +65,7 @@ impl Convolutions {
             Ok(handle)
         };
         let handle = begin().map_err(|error| fault(card, "start cuDNN", error))?;
-        Ok(Self { handle, plans: HashMap::new(), workspace: (0, 0) })
+        Ok(Self { handle, stream, plans: HashMap::new(), workspace: (0, 0) })
     }
 
     pub(super) fn close(&mut self) {
@@ -105,13 +106,19 @@ impl Convolutions {
         }
     }
 
+    /// Bytes that it holds to work in.
+    pub(super) fn bytes(&self) -> usize {
+        self.workspace.1
+    }
+
     /// Room to work in, kept for the next who wants no more.
     fn workspace(&mut self, card: &str, bytes: usize) -> Result<u64, Fault> {
         if bytes > self.workspace.1 {
             let lost = |error| super::lost(card, "room for cuDNN", error);
-            // SAFETY: the driver waits for work in the old room before it is gone; the new one is nobody's yet.
+            // SAFETY: nothing that was started works in the old room any more; the new one is nobody's yet.
             unsafe {
                 if self.workspace.0 != 0 {
+                    driver::result::stream::synchronize(self.stream).map_err(lost)?;
                     driver::result::free_sync(self.workspace.0).map_err(lost)?;
                 }
                 self.workspace = (0, 0);
@@ -152,24 +159,10 @@ impl Plan {
                 algorithm: Algorithm::Forward(FORWARD[0]),
                 bytes: 0,
             };
-            let last = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
-            result::set_tensor4d_descriptor(plan.images, last, dtype, sizes.images)?;
-            result::set_filter4d_descriptor(plan.kernels, dtype, last, sizes.kernels)?;
-            result::set_tensor4d_descriptor(plan.results, last, dtype, sizes.results)?;
-            let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
-            let [padding, stride] = [sizes.padding, sizes.stride];
-            result::set_convolution2d_descriptor(
-                plan.convolution,
-                padding,
-                padding,
-                stride,
-                stride,
-                1,
-                1,
-                mode,
-                computed,
-            )?;
-            result::set_convolution_math_type(plan.convolution, math)?;
+            if let Err(error) = plan.describe(dtype, &sizes, computed, math) {
+                plan.close();
+                return Err(error);
+            }
             for algorithm in table(of) {
                 plan.algorithm = algorithm;
                 if let Ok(bytes) = plan.workspace(handle)
@@ -182,6 +175,36 @@ impl Plan {
             plan.close();
         }
         Ok(None)
+    }
+
+    unsafe fn describe(
+        &self,
+        dtype: cudnnDataType_t,
+        sizes: &Extents,
+        computed: cudnnDataType_t,
+        math: cudnnMathType_t,
+    ) -> Result<(), CudnnError> {
+        // SAFETY: the caller's: descriptions were made.
+        unsafe {
+            let last = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
+            result::set_tensor4d_descriptor(self.images, last, dtype, sizes.images)?;
+            result::set_filter4d_descriptor(self.kernels, dtype, last, sizes.kernels)?;
+            result::set_tensor4d_descriptor(self.results, last, dtype, sizes.results)?;
+            let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
+            let [padding, stride] = [sizes.padding, sizes.stride];
+            result::set_convolution2d_descriptor(
+                self.convolution,
+                padding,
+                padding,
+                stride,
+                stride,
+                1,
+                1,
+                mode,
+                computed,
+            )?;
+            result::set_convolution_math_type(self.convolution, math)
+        }
     }
 
     unsafe fn workspace(&self, handle: sys::cudnnHandle_t) -> Result<usize, CudnnError> {
@@ -280,5 +303,8 @@ fn is_unsupported(CudnnError(status): CudnnError) -> bool {
 }
 
 fn fault(card: &str, what: &str, CudnnError(status): CudnnError) -> Fault {
+    if status == cudnnStatus_t::CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED {
+        return super::full(card);
+    }
     Fault::Lost { card: card.to_owned(), problem: format!("cuDNN failed to {what}: {status:?}") }
 }

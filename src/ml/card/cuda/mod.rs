@@ -35,26 +35,41 @@ pub(super) fn models() -> Result<Vec<Model>, Fault> {
     if count == 0 {
         return Err(Fault::Missing("there is no CUDA device in this machine".to_owned()));
     }
-    (0..count).map(model).collect()
+    let models = (0..count).map(model).collect::<Result<Vec<_>, _>>()?;
+    match models.iter().find(|model| model.capability >= LEAST) {
+        Some(_) => Ok(models),
+        None => Err(too_old("the best CUDA device of this machine", models[0].capability)),
+    }
+}
+
+fn too_old(device: &str, (major, minor): (i32, i32)) -> Fault {
+    let (least, beyond) = LEAST;
+    Fault::Missing(format!(
+        "{device} has compute capability {major}.{minor}, and the kernels of thalweg want {least}.{beyond} at least"
+    ))
 }
 
 /// A queue on the device of this number.
 pub(super) fn open(ordinal: usize) -> Result<Box<dyn Driver>, Fault> {
-    let models = models()?;
+    start()?;
+    let count = result::device::get_count().map_err(|error| missing("counted no devices", error))?;
     match c_int::try_from(ordinal) {
-        Ok(number) if ordinal < models.len() => Ok(Box::new(Queue::open(number)?)),
-        _ => {
-            let count = models.len();
-            Err(Fault::Missing(format!("there is no cuda:{ordinal}: this machine has {count} CUDA devices")))
-        }
+        Ok(number) if number < count => Ok(Box::new(Queue::open(number)?)),
+        _ => Err(Fault::Missing(format!("there is no cuda:{ordinal}: this machine has {count} CUDA devices"))),
     }
+}
+
+/// Whether there is a driver.
+pub(super) fn has_driver() -> bool {
+    // SAFETY: loading the vendor's library runs no code of its but its initialisers.
+    unsafe { sys::is_culib_present() }
 }
 
 /// Finds and starts the driver, and finds cuBLAS.
 fn start() -> Result<(), Fault> {
-    // SAFETY: loading the vendor's libraries runs no code of theirs but their initialisers.
-    let (driver, products) = unsafe { (sys::is_culib_present(), cublas::sys::is_culib_present()) };
-    if !driver {
+    // SAFETY: loading the vendor's library runs no code of its but its initialisers.
+    let products = unsafe { cublas::sys::is_culib_present() };
+    if !has_driver() {
         return Err(Fault::Missing("this machine has no CUDA driver (`libcuda.so.1`)".to_owned()));
     }
     result::init().map_err(|error| missing("does not start", error))?;
@@ -112,9 +127,19 @@ fn versions() -> (c_int, usize, usize) {
     (driver, products, convolutions)
 }
 
-/// What a driver's answer means to whoever asked.
+/// What a driver's answer means to whoever asked. Its numbers, and those of the libraries, come into Rust as enums of the numbers that are
+/// known: a driver that is newer than these bindings is taken at its word that old functions answer as before.
 fn lost(card: &str, what: &str, error: DriverError) -> Fault {
+    if error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+        return full(card);
+    }
     Fault::Lost { card: card.to_owned(), problem: format!("{what}: {}", words(error)) }
+}
+
+/// That a device has no room for what the driver or a library wants.
+fn full(card: &str) -> Fault {
+    let (left, all) = result::mem_get_info().unwrap_or_default();
+    Fault::OutOfMemory { card: card.to_owned(), wanted: 0, used: all - left, limit: all }
 }
 
 /// One stream of one device.
@@ -147,10 +172,7 @@ impl Queue {
         let name = format!("cuda:{ordinal}");
         let capability = model(ordinal)?.capability;
         if capability < LEAST {
-            return Err(Fault::Missing(format!(
-                "{name} has compute capability {}.{}, and the kernels of thalweg want {}.{} at least",
-                capability.0, capability.1, LEAST.0, LEAST.1
-            )));
+            return Err(too_old(&name, capability));
         }
         let ptx = CString::new(kernels::ptx()).expect("PTX is text");
         // SAFETY: the device was given by the driver; its context is kept until the queue is dropped; the text ends with a zero.
@@ -164,8 +186,8 @@ impl Queue {
         };
         let (device, context, stream, module) = begin().map_err(|error| lost(&name, "open", error))?;
         let products = Products::open(&name, stream)?;
-        // SAFETY: loading the library runs no code of its but its initialisers.
-        let has_convolutions = unsafe { cudnn::sys::is_culib_present() };
+        // SAFETY: loading the library runs no code of its but its initialisers. Before version 9 its answers have other numbers.
+        let has_convolutions = unsafe { cudnn::sys::is_culib_present() } && cudnn::result::get_version() >= 90_000;
         let convolutions = if has_convolutions { Some(Mutex::new(Convolutions::open(&name, stream)?)) } else { None };
         let (kernels, products) = (Mutex::default(), Mutex::new(products));
         Ok(Self { name, device, context, stream, module, kernels, products, convolutions })
@@ -225,12 +247,20 @@ impl Driver for Queue {
     }
 
     fn release(&self, address: u64, _: usize) {
-        // SAFETY: the memory was reserved here, and whoever had it gave it back; the driver waits for work that still reads it.
-        let _ = self.with("release memory", || unsafe { result::free_sync(address) });
+        // SAFETY: the memory was reserved here, whoever had it gave it back, and nothing that was started reads it any more.
+        let _ = self.with("release memory", || unsafe {
+            result::stream::synchronize(self.stream)?;
+            result::free_sync(address)
+        });
     }
 
     fn capacity(&self) -> Result<usize, Fault> {
-        self.with("ask for free memory", result::mem_get_info).map(|(free, _)| free)
+        self.with("ask for its memory", result::mem_get_info).map(|(_, all)| all)
+    }
+
+    fn library(&self) -> usize {
+        let convolutions = self.convolutions.as_ref().map_or(0, |convolutions| locked(convolutions).bytes());
+        products::WORKSPACE + convolutions
     }
 
     fn write(&self, to: u64, bytes: &[u8]) -> Result<(), Fault> {

@@ -1,10 +1,12 @@
-//! Products of matrices by cuBLAS: one handle with a workspace of its own, so that the algorithm and its bytes depend on sizes alone.
+//! Products of matrices by cuBLAS: one handle with a workspace of its own, so that the algorithm and its bytes depend on sizes, and how addresses are aligned,
+//! alone.
 
 use std::ffi::{c_int, c_void};
 
 use cudarc::cublas::result::{self, CublasError};
 use cudarc::cublas::sys::{
-    self, cublasAtomicsMode_t, cublasComputeType_t, cublasGemmAlgo_t, cublasOperation_t, cublasStatus_t, cudaDataType_t,
+    self, cublasAtomicsMode_t, cublasComputeType_t, cublasGemmAlgo_t, cublasMath_t, cublasOperation_t, cublasStatus_t,
+    cudaDataType_t,
 };
 use cudarc::driver;
 
@@ -12,7 +14,7 @@ use super::super::driver::{Fault, Numeric, Product};
 use crate::ml::tensor::DType;
 
 /// Bytes of the workspace: what cuBLAS wants on Hopper.
-const WORKSPACE: usize = 32 << 20;
+pub(super) const WORKSPACE: usize = 32 << 20;
 
 /// cuBLAS on one stream.
 pub(super) struct Products {
@@ -34,6 +36,8 @@ impl Products {
             result::set_stream(handle, stream.cast())?;
             sys::cublasSetWorkspace_v2(handle, workspace as *mut c_void, WORKSPACE).result()?;
             sys::cublasSetAtomicsMode(handle, cublasAtomicsMode_t::CUBLAS_ATOMICS_NOT_ALLOWED).result()?;
+            // Sums of a product that is cut into pieces stay in f32, of bf16 too.
+            sys::cublasSetMathMode(handle, cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION).result()?;
             Ok(handle)
         };
         let handle = begin().map_err(|error| fault(card, "start cuBLAS", error))?;
@@ -116,6 +120,7 @@ fn fault(card: &str, what: &str, error: CublasError) -> Fault {
         cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE | cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED => {
             Fault::Refused(format!("cuBLAS failed to {what} on {card}: {:?}", error.0))
         }
+        cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => super::full(card),
         other => Fault::Lost { card: card.to_owned(), problem: format!("cuBLAS failed to {what}: {other:?}") },
     }
 }

@@ -145,6 +145,7 @@ int cublasDestroy_v2(void *handle) { return GONE(handle), 0; }
 int cublasSetStream_v2(void *handle, void *stream) { return blas_stream = stream != NULL, handle ? 0 : 1; }
 int cublasSetWorkspace_v2(void *handle, uint64_t at, size_t bytes) { return blas_room = at && bytes, handle ? 0 : 1; }
 int cublasSetAtomicsMode(void *handle, int mode) { return handle && mode == 0 ? 0 : 7; }
+int cublasSetMathMode(void *handle, int mode) { return handle && mode == 16 ? 0 : 7; }
 static double scalar(const void *at, int is_double) { return is_double ? *(const double *)at : *(const float *)at; }
 /* C = alpha·op(A)·op(B) + beta·C, column by column, op(A) m × k, op(B) k × n. */
 int cublasGemmEx(void *handle, int ta, int tb, int m, int n, int k, const void *alpha, uint64_t a, int at, int lda, uint64_t b,

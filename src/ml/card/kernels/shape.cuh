@@ -74,17 +74,17 @@ extern "C" __global__ void NAMED(patches_adjoint)(T *out, const T *gs, NAMED(Pat
     }
 }
 
-// Parts put one after the other: part `blockIdx.y` has `table[2·part + 1]` elements at the address `table[2·part]` and goes to
-// `places[part]`. The flat vector is of its own type, which the parts' values are rounded to.
-extern "C" __global__ void NAMED(join_to_f32)(float *out, const unsigned long long *table, const u32 *places) {
-    const T *xs = (const T *)table[2 * blockIdx.y];
-    const u32 count = (u32)table[2 * blockIdx.y + 1], place = places[blockIdx.y];
+// Parts put one after the other: part `blockIdx.y` has three numbers in the table, its address, how many elements it has, and where it
+// goes. The flat vector is of its own type, which the parts' values are rounded to.
+extern "C" __global__ void NAMED(join_to_f32)(float *out, const unsigned long long *table) {
+    const T *xs = (const T *)table[3 * blockIdx.y];
+    const u32 count = (u32)table[3 * blockIdx.y + 1], place = (u32)table[3 * blockIdx.y + 2];
     for (u32 i = first(); i < count; i += stride()) put(out, place + i, get(xs, i));
 }
 
-extern "C" __global__ void NAMED(join_to_f64)(double *out, const unsigned long long *table, const u32 *places) {
-    const T *xs = (const T *)table[2 * blockIdx.y];
-    const u32 count = (u32)table[2 * blockIdx.y + 1], place = places[blockIdx.y];
+extern "C" __global__ void NAMED(join_to_f64)(double *out, const unsigned long long *table) {
+    const T *xs = (const T *)table[3 * blockIdx.y];
+    const u32 count = (u32)table[3 * blockIdx.y + 1], place = (u32)table[3 * blockIdx.y + 2];
     for (u32 i = first(); i < count; i += stride()) put(out, place + i, get(xs, i));
 }
 

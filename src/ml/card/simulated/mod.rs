@@ -6,8 +6,8 @@
 
 mod library;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use super::Card;
 use super::driver::{Argument, Convolution, Driver, Fault, Geometry, Product};
@@ -22,7 +22,9 @@ static KERNELS: LazyLock<Module> =
 /// A card made of memory.
 #[derive(Debug)]
 pub struct Simulated {
-    memory: Mutex<(Memory, usize)>,
+    memory: Mutex<Memory>,
+    /// Bytes of the card that are in use, by this queue and others on it.
+    used: Arc<AtomicUsize>,
     bytes: usize,
     machine: Machine,
     keeps: bool,
@@ -36,7 +38,8 @@ impl Simulated {
     /// A card with so many bytes of memory.
     pub fn new(bytes: usize) -> Self {
         Self {
-            memory: Mutex::new((Memory::new(), 0)),
+            memory: Mutex::new(Memory::new()),
+            used: Arc::default(),
             bytes,
             machine: Machine::default(),
             keeps: true,
@@ -45,6 +48,12 @@ impl Simulated {
             lost_after: u64::MAX,
             is_lost: AtomicBool::new(false),
         }
+    }
+
+    /// A queue on a card whose memory others use too.
+    #[must_use]
+    pub fn sharing(self, used: Arc<AtomicUsize>) -> Self {
+        Self { used, ..self }
     }
 
     /// Memory that is given back is gone at once, so that whoever still reads it, or reads what it has not written, is found.
@@ -85,7 +94,7 @@ impl Simulated {
         Model { name, bytes: self.bytes, arithmetic: "simulated".to_owned(), capability: kernels::LEAST }
     }
 
-    fn memory(&self) -> MutexGuard<'_, (Memory, usize)> {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,23 +117,19 @@ impl Simulated {
 impl Driver for Simulated {
     fn reserve(&self, bytes: usize) -> Result<Option<u64>, Fault> {
         self.answer()?;
-        let (memory, reserved) = &mut *self.memory();
-        if *reserved + bytes > self.bytes {
-            return Ok(None);
-        }
-        *reserved += bytes;
-        Ok(Some(memory.alloc(bytes)))
+        let more = |used: usize| used.checked_add(bytes).filter(|&used| used <= self.bytes);
+        let fits = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok();
+        Ok(fits.then(|| self.memory().alloc(bytes)))
     }
 
     fn release(&self, address: u64, bytes: usize) {
-        let (memory, reserved) = &mut *self.memory();
-        *reserved -= bytes;
-        memory.free(address);
+        self.used.fetch_sub(bytes, Ordering::SeqCst);
+        self.memory().free(address);
     }
 
     fn capacity(&self) -> Result<usize, Fault> {
         self.answer()?;
-        Ok(self.bytes - self.memory().1)
+        Ok(self.bytes)
     }
 
     fn keeps(&self) -> bool {
@@ -133,19 +138,19 @@ impl Driver for Simulated {
 
     fn write(&self, to: u64, bytes: &[u8]) -> Result<(), Fault> {
         self.answer()?;
-        self.memory().0.write(to, bytes);
+        self.memory().write(to, bytes);
         Ok(())
     }
 
     fn read(&self, from: u64, into: &mut [u8]) -> Result<(), Fault> {
         self.answer()?;
-        into.copy_from_slice(self.memory().0.read(from, into.len()));
+        into.copy_from_slice(self.memory().read(from, into.len()));
         Ok(())
     }
 
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), Fault> {
         self.count()?;
-        let memory = &mut self.memory().0;
+        let memory = &mut self.memory();
         let copied = memory.read(from, bytes).to_vec();
         memory.write(to, &copied);
         Ok(())
@@ -153,7 +158,7 @@ impl Driver for Simulated {
 
     fn clear(&self, at: u64, bytes: usize) -> Result<(), Fault> {
         self.count()?;
-        self.memory().0.write(at, &vec![0; bytes]);
+        self.memory().write(at, &vec![0; bytes]);
         Ok(())
     }
 
@@ -161,21 +166,21 @@ impl Driver for Simulated {
         self.count()?;
         let geometry = interpreter::Geometry { grid: geometry.grid, block: geometry.block, shared_bytes: 0 };
         let arguments: Vec<interpreter::Argument> = arguments.iter().map(as_bytes).collect();
-        let launched = self.machine.launch(&KERNELS, kernel, &geometry, &arguments, &mut self.memory().0);
+        let launched = self.machine.launch(&KERNELS, kernel, &geometry, &arguments, &mut self.memory());
         // A kernel that is wrong is a bug of this program's.
         launched.map_or_else(|fault| panic!("{fault}"), |_| Ok(()))
     }
 
     fn multiply(&self, product: &Product) -> Result<(), Fault> {
         self.count()?;
-        library::multiply(&mut self.memory().0, product);
+        library::multiply(&mut self.memory(), product);
         Ok(())
     }
 
     fn convolve(&self, convolution: &Convolution) -> Result<bool, Fault> {
         if self.has_convolutions {
             self.count()?;
-            library::convolve(&mut self.memory().0, convolution);
+            library::convolve(&mut self.memory(), convolution);
         }
         Ok(self.has_convolutions)
     }

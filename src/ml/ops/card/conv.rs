@@ -107,15 +107,22 @@ fn channels_last(w: &OnCard, sizes: Sizes) -> Result<OnCard> {
 }
 
 fn convolve(of: Triple, sizes: Sizes, [a, b, out]: [&OnCard; 3], factor: f64, add: bool) -> Result<()> {
-    let (card, at) = (a.card(), [a, b, out].map(OnCard::address));
+    let card = a.card();
     if sizes.samples == 0 {
         return if add { Ok(()) } else { Ok(card.clear(out.address(), out.bytes())?) };
     }
     let (dtype, numeric) = (a.dtype(), card.numeric());
+    let (left, right) = (aligned(a)?, aligned(b)?);
+    let at = [&left, &right, out].map(OnCard::address);
     if card.convolve(&Convolution { of, sizes, dtype, numeric, at, factor, add })? {
         return Ok(());
     }
     by_patches(of, sizes, [a, b, out], factor, add)
+}
+
+/// The same where libraries like it: at a multiple of what the widest loads take.
+fn aligned(tensor: &OnCard) -> Result<OnCard> {
+    if tensor.address().is_multiple_of(16) { Ok(tensor.clone()) } else { tensor.copied() }
 }
 
 /// A few images at a time: their patches as a matrix `[pixels, taps·C]`, or its gradient, and a product.

@@ -16,13 +16,20 @@ pub(in crate::ml::ops) fn transposed(
     Ok(Tensor::Card(transpose(x, matrices, to)?))
 }
 
+/// Matrices that one launch transposes, at most.
+const DEEP: u32 = 65_535;
+
 /// As [`transposed`].
 pub(super) fn transpose(x: &OnCard, matrices: [usize; 3], to: &[usize]) -> Result<OnCard> {
     let [samples, rows, columns] = counts(matrices)?;
     let out = of_dims(x, to)?;
-    if x.count() > 0 {
-        let arguments = [out.argument(), x.argument(), Argument::U32(rows), Argument::U32(columns)];
-        x.card().launch(&x.kernel("transpose"), Geometry::tiles(samples, rows, columns)?, &arguments)?;
+    let matrix = matrices[1] * matrices[2] * x.dtype().size_in_bytes();
+    // A grid has places for so many matrices at a time.
+    for first in (0..samples).step_by(DEEP as usize) {
+        let at = |tensor: &OnCard| Argument::Address(tensor.address() + u64::from(first) * matrix as u64);
+        let geometry = Geometry::tiles(DEEP.min(samples - first), rows, columns)?;
+        let arguments = [at(&out), at(x), Argument::U32(rows), Argument::U32(columns)];
+        x.card().launch(&x.kernel("transpose"), geometry, &arguments)?;
     }
     Ok(out)
 }

@@ -262,7 +262,9 @@ pub(in crate::ml) fn check(card: &Card, factor: usize) {
         let device = Device::Card(card.with_numeric(numeric));
         let place = Place { device: &device, dtype, of: dtype, factor };
         for case in cases() {
-            let (found, bound) = (off(&case, &place), bound(dtype, numeric, case.0));
+            // Roundings of sums add up as steps of a walk do.
+            let bound = bound(dtype, numeric, case.0) * (factor as f64).sqrt();
+            let found = off(&case, &place);
             assert!(
                 found <= bound,
                 "{} in {} ({numeric}): off by {found:e}, {bound:e} at most",
@@ -280,8 +282,8 @@ fn operations_on_a_card_are_those_of_the_cpu() {
 }
 
 /// The bytes of all cases.
-fn bytes(card: &Card, dtype: DType) -> Vec<u64> {
-    let place = Place { device: &Device::Card(card.clone()), dtype, of: dtype, factor: 1 };
+fn bytes(card: &Card, dtype: DType, factor: usize) -> Vec<u64> {
+    let place = Place { device: &Device::Card(card.clone()), dtype, of: dtype, factor };
     let run = |(_, run): Case| run(&place).unwrap();
     let numbers = |tensor: Tensor| -> Vec<f64> {
         let host = tensor.host().unwrap().to_dtype(DType::F64).unwrap();
@@ -293,8 +295,8 @@ fn bytes(card: &Card, dtype: DType) -> Vec<u64> {
 #[test]
 fn the_bytes_do_not_depend_on_the_order_in_which_blocks_and_threads_run() {
     for dtype in [DType::F32, DType::F64, DType::BF16] {
-        let in_order = bytes(&Simulated::new(1 << 30).card(), dtype);
-        let shuffled = bytes(&Simulated::new(1 << 30).shuffled(5).card(), dtype);
+        let in_order = bytes(&Simulated::new(1 << 30).card(), dtype, 1);
+        let shuffled = bytes(&Simulated::new(1 << 30).shuffled(5).card(), dtype, 1);
         assert!(in_order == shuffled, "{dtype:?}");
     }
 }
@@ -328,7 +330,7 @@ fn on_cuda_two_runs_give_the_same_bytes() {
     for dtype in [DType::F32, DType::F64, DType::BF16] {
         for numeric in [Numeric::F32, Numeric::Tf32] {
             let card = card.with_numeric(numeric);
-            assert!(bytes(&card, dtype) == bytes(&card, dtype), "{dtype:?} {numeric}");
+            assert!(bytes(&card, dtype, 40) == bytes(&card, dtype, 40), "{dtype:?} {numeric}");
         }
     }
 }
