@@ -34,16 +34,10 @@ pub fn export(args: &ExportArgs, streams: &mut Streams<'_>) -> Result<Exit, Prob
     let events = streams.teller();
     let store =
         Arc::new(Store::open_unless(&project.cache, Arc::new(RealDisk), Arc::clone(&events), &|| cancel.raised())?);
-    let record = inspect::fresh_record(&project, &store, i, &args.study)?;
+    let record = inspect::fresh_record(&project, &store, i)?;
     let engine = engine(&project, &store, 1, (events, cancel));
     let last = store.read_root(&project.study.name, &project.study.profile)?.unwrap_or_default();
-    let here = Here {
-        store: &store,
-        last,
-        root: project.root.clone(),
-        device: args.study.device.clone(),
-        machine: project.machine.clone(),
-    };
+    let here = Here::of(&project, &store, last);
     let works = works(&project);
     let needed = Graph::new(&project.study).with_all_above(&[i]);
     // All is fresh, so this runs nothing; it learns what each stage made, by which lost bytes are made again.

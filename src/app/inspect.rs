@@ -22,7 +22,7 @@ use crate::store::{RealDisk, Store};
 pub fn plan(args: &PlanArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let project = Project::open(&args.study)?;
     let store = open(&project, streams)?;
-    let here = here(&project, &store, &args.study)?;
+    let here = here(&project, &store)?;
     let plan = Plan::make(&project.study, &wanted(&project, &args.stages)?, &here);
     if args.json {
         writeln!(streams.out, "{:#}", plan.json())?;
@@ -36,9 +36,9 @@ fn open(project: &Project, streams: &Streams<'_>) -> Result<Store, Problem> {
     Ok(Store::open_to_look(&project.cache, Arc::new(RealDisk), streams.teller())?)
 }
 
-fn here<'s>(project: &Project, store: &'s Store, args: &StudyArgs) -> Result<Here<'s>, Problem> {
+fn here<'s>(project: &Project, store: &'s Store) -> Result<Here<'s>, Problem> {
     let last = store.read_root(&project.study.name, &project.study.profile)?.unwrap_or_default();
-    Ok(Here { store, last, root: project.root.clone(), device: args.device.clone(), machine: project.machine.clone() })
+    Ok(Here::of(project, store, last))
 }
 
 /// Checks a manifest, in every way that needs no cache.
@@ -71,7 +71,7 @@ pub fn graph(args: &GraphArgs, streams: &mut Streams<'_>) -> Result<Exit, Proble
 pub fn explain(args: &ExplainArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let project = Project::open(&args.study)?;
     let store = open(&project, streams)?;
-    let here = here(&project, &store, &args.study)?;
+    let here = here(&project, &store)?;
     let named = wanted(&project, &args.stages)?;
     let plan = Plan::make(&project.study, &named, &here);
     let mut asked = Vec::new();
@@ -180,15 +180,15 @@ fn gone(output: &Output) -> Problem {
 
 fn stage_record(project: &Project, store: &Store, args: &ShowArgs) -> Result<Option<Record>, Problem> {
     let Some((i, _)) = project.only(&args.what)? else { return Ok(None) };
-    fresh_record(project, store, i, &args.study).map(Some)
+    fresh_record(project, store, i).map(Some)
 }
 
 /// The record of an instance that is up to date.
 ///
 /// # Errors
 /// If it is not, or the cache cannot be read.
-pub fn fresh_record(project: &Project, store: &Store, i: usize, args: &StudyArgs) -> Result<Record, Problem> {
-    let here = here(project, store, args)?;
+pub fn fresh_record(project: &Project, store: &Store, i: usize) -> Result<Record, Problem> {
+    let here = here(project, store)?;
     let needed = Graph::new(&project.study).with_all_above(&[i]);
     let plan = Plan::make(&project.study, &needed, &here);
     let record = match plan.stages.last() {

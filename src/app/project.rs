@@ -22,8 +22,8 @@ pub struct Project {
     pub results: PathBuf,
     /// The machine.
     pub machine: Machine,
-    /// The GPU that the command line names.
-    pub ordinal: Option<usize>,
+    /// Where the command line says to compute.
+    pub device: String,
 }
 
 impl Project {
@@ -56,8 +56,12 @@ impl Project {
         let cache = args.cache.clone().unwrap_or_else(|| root.join("cache"));
         let results = args.results.clone().unwrap_or_else(|| root.join("results"));
         let machine = Machine::new(args.cards.clone().unwrap_or(Cards::Cuda));
-        let ordinal = args.device.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok());
-        Ok(Self { study, root, cache, results, machine, ordinal })
+        Ok(Self { study, root, cache, results, machine, device: args.device.clone() })
+    }
+
+    /// The GPU that the command line names.
+    pub fn ordinal(&self) -> Option<usize> {
+        self.device.strip_prefix("cuda:")?.parse().ok()
     }
 
     /// The one instance that a word of the command line leads to; `None` where it names no stage.

@@ -40,13 +40,7 @@ pub fn report(args: &ReportArgs, streams: &mut Streams<'_>) -> Result<Exit, Prob
         let project = Project::read(&study)?;
         let store = Store::open_to_look(&project.cache, Arc::new(RealDisk), streams.teller())?;
         let last = store.read_root(&project.study.name, &project.study.profile)?.unwrap_or_default();
-        let here = Here {
-            store: &store,
-            last,
-            root: project.root.clone(),
-            device: args.device.clone(),
-            machine: project.machine.clone(),
-        };
+        let here = Here::of(&project, &store, last);
         table.extend(rows(&project, &here));
     }
     match &args.into {

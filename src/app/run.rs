@@ -35,13 +35,7 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     events.emit(Event::RunStarted { study: study.clone(), profile: profile.clone(), stages: wanted.len(), jobs });
     let engine = engine(&project, &store, jobs, (Arc::clone(&events), cancel.clone()));
     let last = store.read_root(study, profile)?.unwrap_or_default();
-    let here = Here {
-        store: &store,
-        last,
-        root: project.root.clone(),
-        device: args.study.device.clone(),
-        machine: project.machine.clone(),
-    };
+    let here = Here::of(&project, &store, last);
     let works = works(&project);
     let whole = wanted.len() == project.study.instances.len();
     let schedule = Schedule::new((&project.study, &works), wanted, &engine, &here, jobs);
@@ -98,7 +92,7 @@ pub fn engine(project: &Project, store: &Arc<Store>, jobs: usize, ears: (Arc<dyn
     let pool: Arc<dyn Devices> = Arc::new(project.machine.pool(jobs));
     let executable = std::env::current_exe().unwrap_or_else(|_| "thalweg".into());
     Engine::new(Arc::clone(store), &stages::actions(), (pool, &Footprints), ears, (project.root.clone(), executable))
-        .on_gpu(project.ordinal)
+        .on_gpu(project.ordinal())
 }
 
 /// The first signal asks the run to stop; a second one ends the program at once.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::machine::Machine;
+use super::project::Project;
 use crate::key::{Digest, Key, Output, Record, Records};
 use crate::manifest::Known;
 use crate::plan::World;
@@ -20,6 +21,14 @@ pub struct Here<'a> {
     pub device: String,
     /// The machine, which is asked what runs where nothing says.
     pub machine: Machine,
+}
+
+impl<'a> Here<'a> {
+    /// What planning is told of a project.
+    pub fn of(project: &Project, store: &'a Store, last: Root) -> Self {
+        let (root, device, machine) = (project.root.clone(), project.device.clone(), project.machine.clone());
+        Self { store, last, root, device, machine }
+    }
 }
 
 impl Records for Here<'_> {
