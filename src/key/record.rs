@@ -185,6 +185,25 @@ mod tests {
         assert!(matches!(Record::decode(&record().encode(), &other), Err(RecordError::Damaged(_))));
     }
 
+    /// A record whose checksum is right and whose parts are not: whoever writes to a cache may have made it.
+    #[test]
+    fn a_record_that_names_what_is_no_digest_is_damaged() {
+        let record = record();
+        let text = String::from_utf8(record.encode()).unwrap();
+        let body = text.split_once('\n').unwrap().1.trim_end();
+        let digest = record.outputs["theta"].digest.to_string();
+        let (longer, upper) = (format!("{digest}0"), digest.to_uppercase());
+        for path in
+            ["../../../../etc/passwd", "/etc/passwd", "", &digest[..63], &longer, &upper, "é", &"../".repeat(21)]
+        {
+            let forged = body.replace(&digest, path);
+            assert_ne!(forged, body);
+            let bytes = format!("{FORMAT} {}\n{forged}\n", Digest::of(forged.as_bytes()));
+            let found = Record::decode(bytes.as_bytes(), &record.key);
+            assert!(matches!(found, Err(RecordError::Damaged(_))), "{path}: {found:?}");
+        }
+    }
+
     #[test]
     fn only_short_text_is_inline() {
         let record = record();

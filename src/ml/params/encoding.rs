@@ -136,6 +136,32 @@ mod tests {
         assert_eq!(flat_to_vec(&back).unwrap(), flat_to_vec(&flat).unwrap());
     }
 
+    /// Files whose headers promise what is not there: refused by what they hold, not by what memory can.
+    #[test]
+    fn headers_that_promise_more_than_there_is_are_refused() {
+        let file = |header: &str| [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 32]].concat();
+        let of = |dtype: &str, shape: &str, offsets: &str| {
+            file(&format!(r#"{{"flat":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#))
+        };
+        let many = 1_000_000_000_000_000_000u64;
+        let bad = [
+            of("F32", &format!("[{many}]"), &format!("[0,{many}]")),
+            of("F32", &format!("[{many},{many}]"), "[0,32]"),
+            of("F32", "[8]", &format!("[{},{}]", u64::MAX - 31, u64::MAX)),
+            of("F32", "[8]", "[32,0]"),
+            of("F32", "[9]", "[0,36]"),
+            of("F64", "[8]", "[0,32]"),
+            of("I64", "[4]", "[0,32]"),
+            u64::MAX.to_le_bytes().to_vec(),
+            vec![0xff; 40],
+            Vec::new(),
+        ];
+        for (at, bytes) in bad.iter().enumerate() {
+            assert!(matches!(decode_flat(bytes, 8, &Device::Cpu), Err(Error::Data { .. })), "file {at}");
+        }
+        assert!(decode_flat(&of("F32", "[8]", "[0,32]"), 8, &Device::Cpu).is_ok());
+    }
+
     #[test]
     fn a_file_of_another_model_is_refused_by_name() {
         let bytes = theta(1.0, DType::F32).encode().unwrap();
