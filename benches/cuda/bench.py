@@ -148,4 +148,7 @@ def main():
         print(f"{what}: {amount:.3g}")
 
 
-main()
+try:
+    main()
+except Refused as refused:
+    sys.exit(f"bench.py: {refused}")
