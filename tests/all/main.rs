@@ -3,6 +3,7 @@
 
 mod absent;
 mod collect;
+mod damage;
 mod docs;
 mod endings;
 mod faults;
