@@ -1,7 +1,11 @@
-//! Every file of a small cache, damaged in every way that a disk has: what comes of the study is always right, and nothing damaged is believed.
+//! Every file of a small cache, damaged in every way that a disk has, and the study in surroundings of every kind: what comes of it is always
+//! right, and nothing damaged is believed.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::project::Project;
 
@@ -81,5 +85,54 @@ fn every_file_of_a_small_cache_may_go_be_cut_or_change_and_the_results_stay_righ
             }
             put(&project, &path, Some(&bytes));
         }
+    }
+}
+
+/// Runs the study in a folder of this name with variables of the environment, and again; what it made.
+fn somewhere(name: &[u8], environment: &[(&str, &str)], cache: Option<&Path>) -> Vec<Vec<u8>> {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join(OsStr::from_bytes(name));
+    fs::create_dir_all(folder.join(".git")).unwrap();
+    fs::write(folder.join("study.toml"), STUDY).unwrap();
+    let run = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+        command.args(["run", "study.toml"]).current_dir(&folder).envs(environment.iter().copied());
+        command.args(cache.map(|cache| ["--cache".as_ref(), cache.as_os_str()]).into_iter().flatten());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{}: {said}", folder.display());
+        said
+    };
+    run();
+    let made = ["a.txt", "b.txt", "c.txt"].map(|name| fs::read(folder.join(name)).unwrap());
+    // Files whose times lie a year ahead or behind are the same files.
+    for (seconds, name) in [(-31_536_000i64, "a.txt"), (31_536_000, "b.txt")] {
+        let now = std::time::SystemTime::now();
+        let by = std::time::Duration::from_secs(seconds.unsigned_abs());
+        let time = if seconds < 0 { now - by } else { now + by };
+        fs::File::options().write(true).open(folder.join(name)).unwrap().set_modified(time).unwrap();
+    }
+    let again = run();
+    assert!(again.contains("all fresh"), "{again}");
+    made.to_vec()
+}
+
+#[test]
+fn neither_places_nor_times_nor_tongues_change_a_byte() {
+    let expected = somewhere(b"plain", &[], None);
+    for name in ["two words", "θ und ß", "a'b\"c$d`e", "-rf"] {
+        assert!(somewhere(name.as_bytes(), &[], None) == expected, "{name}");
+    }
+    assert!(somewhere(b"not \xff text", &[], None) == expected);
+    for environment in
+        [("TZ", "Pacific/Kiritimati"), ("TZ", "nonsense"), ("LC_ALL", "de_DE.UTF-8"), ("LC_ALL", "tr_TR"), ("LANG", "")]
+    {
+        assert!(somewhere(b"plain", &[environment], None) == expected, "{environment:?}");
+    }
+    // A file system of its own, where there is one.
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        let elsewhere = tempfile::tempdir_in(memory).unwrap();
+        assert!(somewhere(b"plain", &[], Some(&elsewhere.path().join("cache"))) == expected);
     }
 }
