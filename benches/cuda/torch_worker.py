@@ -20,12 +20,12 @@ import sys
 import time
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "oracle"))
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "peers"))
 
 import torch
 import torch.nn as nn
 
-import networks
+from torch_models import networks, untracked
 
 LOSS = nn.CrossEntropyLoss(label_smoothing=0.1)
 MODELS = {
@@ -33,14 +33,6 @@ MODELS = {
     "vgg16-bn": lambda: networks.Vgg16(3, 32, 64, 10, True),
     "densenet-bc": lambda: networks.DenseNetBc(3, (6, 12, 24, 16), 12, 10),
 }
-
-
-def untracked(model):
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.track_running_stats = False
-            module.running_mean = module.running_var = module.num_batches_tracked = None
-    return model
 
 
 def settings(mode, way):
