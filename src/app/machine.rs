@@ -6,10 +6,10 @@ use crate::execute::{Device, Means, arithmetic};
 use crate::key::Arithmetic;
 use crate::ml::card::{Cards, LEAST, Model, has_driver};
 use crate::schedule::{Gpu, Gpus, Place, Pool};
-use crate::stages::card::{Lane, lanes, usable};
+use crate::stages::card::{Queue, queues, usable};
 
 /// How many actions share a GPU at most: what one leaves idle between its kernels another uses, and more find little.
-const LANES: usize = 4;
+const QUEUES: usize = 4;
 
 /// The GPUs of this machine, or simulated ones.
 #[derive(Clone)]
@@ -36,7 +36,8 @@ impl Machine {
     /// Why GPUs that are there cannot be used, if they were looked for.
     pub fn complaint(&self) -> Option<String> {
         let problem = self.found.get()?.as_ref().err()?;
-        (self.cards == Cards::Cuda && has_driver()).then(|| format!("the GPUs of this machine are not used: {problem}"))
+        (matches!(self.cards, Cards::Cuda) && has_driver())
+            .then(|| format!("the GPUs of this machine are not used: {problem}"))
     }
 
     /// Its places: so many on the CPU, and a few on each GPU.
@@ -48,11 +49,11 @@ impl Machine {
     fn gpus(&self) -> Gpus {
         let gpu = |(ordinal, model): (usize, &Model)| {
             let arithmetic = Arithmetic { backend: "cuda".to_owned(), features: model.arithmetic.clone() };
-            let place = |(lane, means): (usize, Arc<Lane>)| {
+            let place = |(queue, means): (usize, Arc<Queue>)| {
                 let means: Arc<dyn Means> = means;
-                Place { device: Device::Cuda { ordinal, lane }, arithmetic: arithmetic.clone(), means: Some(means) }
+                Place { device: Device::Cuda { ordinal, queue }, arithmetic: arithmetic.clone(), means: Some(means) }
             };
-            let places = lanes(&self.cards, ordinal, LANES).enumerate().map(place).collect();
+            let places = queues(&self.cards, ordinal, QUEUES).enumerate().map(place).collect();
             Gpu { bytes: usable(model.bytes), places }
         };
         let fit = |(_, model): &(usize, &Model)| model.capability >= LEAST;

@@ -17,7 +17,7 @@ pub enum Device {
         /// Which GPU.
         ordinal: usize,
         /// Which of its queues.
-        lane: usize,
+        queue: usize,
     },
 }
 

@@ -16,13 +16,13 @@ const VECTORS: u64 = 12;
 const WORKSPACE: u64 = 1 << 30;
 
 /// One queue of work on one GPU.
-pub struct Lane {
+pub struct Queue {
     cards: Cards,
     ordinal: usize,
     card: Mutex<Option<Card>>,
 }
 
-impl Lane {
+impl Queue {
     /// A queue on the GPU of this number, not yet opened.
     pub fn new(cards: Cards, ordinal: usize) -> Self {
         Self { cards, ordinal, card: Mutex::new(None) }
@@ -41,7 +41,7 @@ impl Lane {
     }
 }
 
-impl Means for Lane {
+impl Means for Queue {
     fn rest(&self, shared: bool) {
         // Whoever shares the GPU may want the memory that is kept here for the next action.
         if let Some(card) = self.card.lock().unwrap_or_else(PoisonError::into_inner).as_ref().filter(|_| shared) {
@@ -125,9 +125,9 @@ pub fn usable(bytes: usize) -> u64 {
 }
 
 /// The places of a machine's GPUs, as many on each as may share it.
-pub fn lanes(cards: &Cards, ordinal: usize, count: usize) -> impl Iterator<Item = Arc<Lane>> {
+pub fn queues(cards: &Cards, ordinal: usize, count: usize) -> impl Iterator<Item = Arc<Queue>> {
     let cards = cards.clone();
-    (0..count).map(move |_| Arc::new(Lane::new(cards.clone(), ordinal)))
+    (0..count).map(move |_| Arc::new(Queue::new(cards.clone(), ordinal)))
 }
 
 #[cfg(test)]
@@ -136,9 +136,9 @@ mod tests {
     use crate::ml::card::Simulation;
 
     #[test]
-    fn what_one_lane_keeps_of_a_card_another_gets_once_the_first_is_asked() {
+    fn what_one_queue_keeps_of_a_card_another_gets_once_the_first_is_asked() {
         let cards = Cards::Simulated(Simulation::new(1, 1 << 20));
-        let [first, second] = [0; 2].map(|ordinal| Lane::new(cards.clone(), ordinal));
+        let [first, second] = [0; 2].map(|ordinal| Queue::new(cards.clone(), ordinal));
         drop(first.card().unwrap().room(700_000).unwrap());
         let there = second.card().unwrap();
         assert!(matches!(there.room(700_000), Err(Fault::OutOfMemory { .. })));
@@ -146,6 +146,6 @@ mod tests {
         assert!(there.room(700_000).is_err());
         first.rest(true);
         assert!(there.room(700_000).is_ok());
-        assert!(Lane::new(cards, 1).card().is_err());
+        assert!(Queue::new(cards, 1).card().is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::ml::tensor::Device as Tensors;
 use serde::{Deserialize, Serialize};
 
-use super::card::{self, Lane};
+use super::card::{self, Queue};
 use crate::execute::{Action, ActionContext, Failure};
 use crate::key::{Execution, Identity, Ingredients, Output, Walk};
 use crate::manifest::Reader;
@@ -294,8 +294,8 @@ pub fn objective_on(cx: &ActionContext<'_>, samples: Option<u64>) -> Result<Arc<
 /// If the device cannot be opened.
 pub fn placement(cx: &ActionContext<'_>) -> Result<Placement, Failure> {
     let (dtype, numeric) = (card::dtype(cx)?, card::numeric(cx)?);
-    let device = match cx.means::<Lane>() {
-        Some(lane) => Tensors::Card(lane.card().map_err(ml::Error::from)?.with_numeric(numeric)),
+    let device = match cx.means::<Queue>() {
+        Some(queue) => Tensors::Card(queue.card().map_err(ml::Error::from)?.with_numeric(numeric)),
         None if numeric == Numeric::F32 => Tensors::Cpu,
         None => {
             return Err(Failure::Work(format!(

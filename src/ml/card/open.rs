@@ -29,12 +29,6 @@ pub enum Cards {
     Simulated(Simulation),
 }
 
-impl PartialEq for Cards {
-    fn eq(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::Cuda, Self::Cuda))
-    }
-}
-
 /// Simulated cards, and how they behave.
 #[derive(Clone, Debug)]
 pub struct Simulation {

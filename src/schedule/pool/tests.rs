@@ -11,7 +11,7 @@ fn arithmetic() -> Arithmetic {
 /// Two GPUs of 100 bytes with three places each.
 fn with_gpus() -> Pool {
     let place =
-        |ordinal| move |lane| Place { device: Device::Cuda { ordinal, lane }, arithmetic: arithmetic(), means: None };
+        |ordinal| move |queue| Place { device: Device::Cuda { ordinal, queue }, arithmetic: arithmetic(), means: None };
     let gpu = move |ordinal| Gpu { bytes: 100, places: (0..3).map(place(ordinal)).collect() };
     Pool::cpu(1, &arithmetic()).with_gpus(move || Ok(vec![gpu(0), gpu(1)]))
 }
@@ -119,7 +119,7 @@ fn a_gpu_that_is_lost_gives_no_places_and_whoever_waits_for_it_hears() {
     drop(held);
     assert_eq!(pool.places("cuda"), 3);
     assert_eq!(pool.lease(&gpu(1), &|| false).unwrap().device().ordinal(), 1);
-    pool.retire(Device::Cuda { ordinal: 1, lane: 0 });
+    pool.retire(Device::Cuda { ordinal: 1, queue: 0 });
     assert_eq!((pool.places("cuda"), pool.places("cpu")), (0, 1));
 }
 
@@ -133,9 +133,9 @@ fn who_returns_a_place_is_told_whether_others_share_the_device() {
         }
     }
     let ear = Arc::new(Ear::default());
-    let place = |lane| {
+    let place = |queue| {
         let means: Arc<dyn Means> = ear.clone();
-        Place { device: Device::Cuda { ordinal: 0, lane }, arithmetic: arithmetic(), means: Some(means) }
+        Place { device: Device::Cuda { ordinal: 0, queue }, arithmetic: arithmetic(), means: Some(means) }
     };
     let places: Vec<Place> = (0..2).map(place).collect();
     let pool = Pool::cpu(1, &arithmetic()).with_gpus(move || Ok(vec![Gpu { bytes: 10, places: places.clone() }]));
