@@ -94,6 +94,11 @@ pub struct RunningLoss {
 }
 
 impl RunningLoss {
+    fn add(&mut self, loss: f64, samples: usize) {
+        self.sum += loss * samples as f64;
+        self.samples += samples as u64;
+    }
+
     /// Mean over the samples visited; none before the first.
     pub fn mean(self) -> Option<f64> {
         (self.samples > 0).then(|| self.sum / self.samples as f64)
@@ -204,7 +209,7 @@ impl Training {
         }
         let mut state = state;
         let first = state.iteration;
-        let (mut pass, mut losses) = (Pass::new(self, objective, state.epoch), Losses::default());
+        let (mut pass, mut pending) = (Pass::new(self, objective, state.epoch), Pending::default());
         if let Some(noise) = self.isotropic {
             if first > 0 {
                 let problem =
@@ -222,7 +227,10 @@ impl Training {
             let position = Position { epoch: state.epoch, iteration: state.iteration, iterations_per_epoch };
             let visit =
                 pass.visit(&state.theta, state.iteration, stop).map_err(|error| at_position(error, position))?;
-            losses.visited(visit.loss, visit.samples, position)?;
+            match visit.loss {
+                Tensor::Host(_) => state.running.add(finite(visit.loss.to_scalar()?, position)?, visit.samples),
+                Tensor::Card(_) => pending.0.push((visit.loss, visit.samples, position)),
+            }
             let lr = self.lr * self.schedule.factor(position);
             let (moved, buffer) = self.sgd.step(lr, state.theta.flat(), &visit.gradient, state.buffer.as_ref())?;
             observe(&Step { theta: state.theta.flat(), gradient: &visit.gradient, velocity: buffer.as_ref() })?;
@@ -230,7 +238,7 @@ impl Training {
             state.buffer = buffer;
             state.iteration += 1;
         }
-        losses.add_to(&mut state.running)?;
+        pending.add_to(&mut state.running)?;
         // A step's own loss was finite; what the last step made, no loss has seen.
         if until > first && !state.theta.norm()?.is_finite() {
             let (epoch, iterations) = (state.epoch, state.iteration);
@@ -258,41 +266,20 @@ struct Visit {
     samples: usize,
 }
 
-/// The losses of batches, in order. Those on a card are asked for together, when the epoch is through: no iteration waits for its loss. A
+/// The losses on a card of batches, in order. They are asked for together, when the epoch is through: no iteration waits for its loss. A
 /// loss that is not finite is then found some iterations later, and said to be where it was.
 #[derive(Default)]
-struct Losses(Vec<(Loss, usize, Position)>);
+struct Pending(Vec<(Tensor, usize, Position)>);
 
-enum Loss {
-    Known(f64),
-    OnCard(Tensor),
-}
-
-impl Losses {
-    fn visited(&mut self, loss: Tensor, samples: usize, position: Position) -> Result<()> {
-        let loss = match loss {
-            Tensor::Host(_) => Loss::Known(finite(loss.to_scalar()?, position)?),
-            Tensor::Card(_) => Loss::OnCard(loss),
-        };
-        self.0.push((loss, samples, position));
-        Ok(())
-    }
-
+impl Pending {
     fn add_to(self, running: &mut RunningLoss) -> Result<()> {
-        let there: Vec<Tensor> = self
-            .0
-            .iter()
-            .filter_map(|(loss, ..)| if let Loss::OnCard(loss) = loss { Some(loss.clone()) } else { None })
-            .collect();
-        let asked = if there.is_empty() { Vec::new() } else { Tensor::cat(&there, 0)?.to_vec1()? };
-        let mut asked = asked.into_iter();
-        for (loss, samples, position) in self.0 {
-            let loss = match loss {
-                Loss::Known(loss) => loss,
-                Loss::OnCard(_) => finite(asked.next().expect("one is asked for each"), position)?,
-            };
-            running.sum += loss * samples as f64;
-            running.samples += samples as u64;
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let losses: Vec<Tensor> = self.0.iter().map(|(loss, ..)| loss.clone()).collect();
+        let losses: Vec<f64> = Tensor::cat(&losses, 0)?.to_vec1()?;
+        for (loss, (_, samples, position)) in losses.into_iter().zip(self.0) {
+            running.add(finite(loss, position)?, samples);
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ impl Sgd {
     /// on one device; `buffer` is what the step before left, `None` at the first. Scalars are rounded to the dtype first.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the operands differ in shape or dtype; [`Error::Tensor`] for another dtype or device trouble.
+    /// [`Error::Shape`] if the operands differ in shape or dtype, or have another dtype; [`Error::Tensor`] for device trouble.
     pub fn step(&self, lr: f64, theta: &Tensor, gradient: &Tensor, buffer: Option<&Tensor>) -> Result<Stepped> {
         for other in [Some(gradient), buffer].into_iter().flatten() {
             if other.dims() != theta.dims() || other.dtype() != theta.dtype() || theta.rank() != 1 {
@@ -198,7 +198,14 @@ fn with_slice<T: Element, R>(tensor: &Tensor, body: impl FnOnce(&[T]) -> Result<
     let (storage, layout) = tensor.storage_and_layout();
     let (start, end) = layout.contiguous_offsets().expect("the tensor was made contiguous");
     let Storage::Cpu(storage) = &*storage else { unreachable!("only CPU tensors come here") };
-    body(&T::slice(storage).expect("the dtype was looked at")[start..end])
+    let Some(values) = T::slice(storage) else {
+        return Err(Error::Shape {
+            operation: "sgd step",
+            expected: "tensors in f32 or f64".to_owned(),
+            found: tensor.dtype().as_str().to_owned(),
+        });
+    };
+    body(&values[start..end])
 }
 
 #[cfg(test)]
