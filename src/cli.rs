@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ml::card::{Cards, Simulation};
+use crate::remote::WriteBack;
 
 /// Runs loss-landscape studies declared in TOML, incremental to the action.
 #[derive(Debug, Parser)]
@@ -53,6 +54,12 @@ pub enum Verb {
     Cache(CacheArgs),
     /// Print the JSON Schema of manifests, or the reference page of all kinds.
     Schema(SchemaArgs),
+    /// A task of a job on a cluster; started by Slurm, not by people.
+    #[command(name = "__work", hide = true)]
+    Work {
+        /// The job's folder.
+        folder: PathBuf,
+    },
     /// The process that commands run under; started by a run, not by people.
     #[command(name = "__guard", hide = true)]
     Guard,
@@ -75,6 +82,9 @@ pub struct StudyArgs {
     /// The results [default: `results` in the project's root].
     #[arg(long, value_name = "DIR")]
     pub results: Option<PathBuf>,
+    /// The cache that is shared with others.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
     /// Where to compute: `auto`, `cpu`, `cuda`, `cuda:0`; stages that name a device keep theirs.
     #[arg(long, default_value = "auto", env = "THALWEG_DEVICE")]
     pub device: String,
@@ -82,6 +92,50 @@ pub struct StudyArgs {
     /// after so many launches with `:lost-after=500`; `:seed=7` runs blocks and threads in an order of that seed.
     #[arg(long, hide = true, value_name = "CARDS", value_parser = parse_cards)]
     pub cards: Option<Cards>,
+}
+
+/// Which cache is shared with others.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RemoteArgs {
+    /// A cache that is shared with others: `s3://bucket/prefix`, `file:///folder`, or `none` [default: what `thalweg.toml` or the manifest says].
+    #[arg(long, value_name = "ADDRESS", env = "THALWEG_REMOTE", hide_env_values = true)]
+    pub remote: Option<String>,
+}
+
+/// The address of the shared cache as the environment says it, where no option does.
+pub fn remote() -> Option<String> {
+    std::env::var("THALWEG_REMOTE").ok()
+}
+
+/// The secret with which records in the shared cache are signed. It is no option, since anybody on the machine can read those.
+pub fn record_key() -> Option<String> {
+    std::env::var("THALWEG_RECORD_KEY").ok().filter(|secret| !secret.is_empty())
+}
+
+fn parse_write_back(text: &str) -> Result<WriteBack, String> {
+    match text {
+        "never" => Ok(WriteBack::Never),
+        "end" => Ok(WriteBack::AtEnd),
+        "background" => Ok(WriteBack::Background),
+        _ => Err("expected `never`, `end` or `background`".to_owned()),
+    }
+}
+
+/// The word that stands for a time to write back.
+pub fn write_back_word(when: WriteBack) -> &'static str {
+    match when {
+        WriteBack::Never => "never",
+        WriteBack::AtEnd => "end",
+        WriteBack::Background => "background",
+    }
+}
+
+/// The word that stands for simulated cards; none for those of the machine.
+pub fn cards_word(cards: &Cards) -> Option<String> {
+    let Cards::Simulated(cards) = cards else { return None };
+    let more = |name: &str, value: Option<u64>| value.map_or_else(String::new, |value| format!(":{name}={value}"));
+    let (lost, seed) = (more("lost-after", cards.lost_after), more("seed", cards.seed));
+    Some(format!("simulated:{}:{}{lost}{seed}", cards.count(), cards.bytes() >> 20))
 }
 
 fn parse_cards(text: &str) -> Result<Cards, String> {
@@ -119,12 +173,71 @@ pub struct RunArgs {
     /// How many actions run side by side on the CPU [default: its cores].
     #[arg(long, short)]
     pub jobs: Option<NonZeroUsize>,
+    /// Where stages run: `local`, in this program, or `slurm`, each as a job of its own.
+    #[arg(long, value_enum, default_value_t = Executor::Local, env = "THALWEG_EXECUTOR")]
+    pub executor: Executor,
+    /// Submit all jobs at once, each to run when those above it are done, and end. For `--executor slurm`.
+    #[arg(long)]
+    pub detach: bool,
+    /// What becomes of jobs when this program is interrupted: `ask`, where there is a terminal, `cancel` or `leave`.
+    #[arg(long, value_enum, default_value_t = OnInterrupt::Ask)]
+    pub on_interrupt: OnInterrupt,
+    /// When what is made goes to the shared cache: `never`, `end`, `background` [default: what is set, else `background`].
+    #[arg(long, value_name = "WHEN", value_parser = parse_write_back)]
+    pub remote_write: Option<WriteBack>,
     /// Write events to the standard output, one JSON object a line.
     #[arg(long, value_enum)]
     pub events: Option<Events>,
     /// Say more: fresh stages and single actions.
     #[arg(long, short)]
     pub verbose: bool,
+}
+
+/// Where stages run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Executor {
+    /// In this program.
+    Local,
+    /// As jobs of Slurm.
+    Slurm,
+}
+
+/// What becomes of jobs when the program that watches them is interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnInterrupt {
+    /// Somebody at the terminal says it; without one they are left.
+    Ask,
+    /// They are cancelled.
+    Cancel,
+    /// They go on.
+    Leave,
+}
+
+/// The job that this program runs in, as Slurm says.
+#[derive(Clone, Debug, Default)]
+pub struct SlurmJob {
+    /// By what it can be named: its number, and with an array's the task's.
+    pub id: Option<String>,
+    /// Which task of an array; 0 where it is none.
+    pub task: u64,
+    /// How many CPUs it may use.
+    pub cpus: Option<NonZeroUsize>,
+}
+
+/// The job that this program runs in, as Slurm says.
+pub fn slurm_job() -> SlurmJob {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let task = variable("SLURM_ARRAY_TASK_ID");
+    let id = match (variable("SLURM_ARRAY_JOB_ID"), &task) {
+        (Some(array), Some(task)) => Some(format!("{array}_{task}")),
+        _ => variable("SLURM_JOB_ID"),
+    };
+    let cpus = ["SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"].into_iter().find_map(variable);
+    SlurmJob {
+        id,
+        task: task.and_then(|task| task.parse().ok()).unwrap_or(0),
+        cpus: cpus.and_then(|cpus| cpus.parse().ok()),
+    }
 }
 
 /// The form of events.
@@ -204,6 +317,9 @@ pub struct ReportArgs {
     /// The cache [default: `cache` in the project's root].
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+    /// The cache that is shared with others.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
     /// Where the studies computed: `auto`, `cpu`, `cuda`, `cuda:0`.
     #[arg(long, default_value = "auto")]
     pub device: String,
@@ -239,6 +355,10 @@ pub enum CacheVerb {
     Verify,
     /// Remove bytes that can be made again; what is cheap to make again per byte goes first.
     Gc(GcArgs),
+    /// Put up what the shared cache has not: every record here, with its blobs.
+    Push(RemoteArgs),
+    /// Get what the shared cache has: every record, and every blob that records here name.
+    Pull(PullArgs),
     /// Write a state or minimum as a safetensors file that PyTorch's `load_state_dict` takes.
     Export(Box<ExportArgs>),
 }
@@ -262,6 +382,17 @@ pub struct ExportArgs {
     pub to: Option<PathBuf>,
 }
 
+/// What to get.
+#[derive(Clone, Debug, Args)]
+pub struct PullArgs {
+    /// The cache that is shared with others.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    /// Records alone; a run gets the bytes that it reads.
+    #[arg(long)]
+    pub records: bool,
+}
+
 /// What gc may remove.
 #[derive(Clone, Debug, Args)]
 pub struct GcArgs {
@@ -277,6 +408,9 @@ pub struct GcArgs {
     /// Also where no study says any more what it reaches, so that everything goes.
     #[arg(long)]
     pub all: bool,
+    /// In the shared cache rather than here; at an address, or where `thalweg.toml` says.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "")]
+    pub remote: Option<String>,
     /// Show the plan and stop.
     #[arg(long)]
     pub dry_run: bool,

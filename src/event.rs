@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::key::{Digest, Key};
 
 /// Something that happened, as it is written to `--events jsonl`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// A run begins.
@@ -148,6 +148,13 @@ pub enum Event {
         verdict: String,
         /// The statistic, in words and numbers.
         detail: String,
+    },
+    /// Something a person may like to know.
+    Note {
+        /// The stage it belongs to, if any.
+        stage: Option<String>,
+        /// What.
+        message: String,
     },
     /// Something a person should know that stops nothing.
     Warning {

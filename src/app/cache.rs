@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Exit, Problem, Streams, export, project};
-use crate::cli::{CacheArgs, CacheVerb, GcArgs};
+use super::{Exit, Problem, Streams, export, project, shared};
+use crate::cli::{self, CacheArgs, CacheVerb, GcArgs, RemoteArgs};
 use crate::event::{Event, Sink};
+use crate::remote::WriteBack;
 use crate::report::words;
 use crate::stages;
-use crate::store::{Count, GcOptions, GcPlan, GcSort, RealDisk, Size, Stats, Store, Verified};
+use crate::store::{self, Count, GcOptions, GcPlan, GcSort, Likeness, RealDisk, Shared, Size, Stats, Store, Verified};
 
 /// Looks after the cache.
 ///
@@ -28,19 +29,55 @@ pub fn care(args: &CacheArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem
             write!(streams.out, "{}", verified_words(&verified, store.is_writable()))?;
             Ok(if verified.damaged.is_empty() { Exit::Done } else { Exit::Machine })
         }
+        CacheVerb::Gc(gc) if gc.remote.is_some() => collect_shared(gc, streams),
         CacheVerb::Gc(gc) => collect(&root(args)?, gc, streams),
+        CacheVerb::Push(remote) => {
+            let (store, address) = sharing(args, remote, WriteBack::Background, streams)?;
+            shared::push(&store, &address, streams)
+        }
+        CacheVerb::Pull(pull) => {
+            let (store, address) = sharing(args, &pull.remote, WriteBack::Never, streams)?;
+            shared::pull(&store, &address, pull.records, streams)
+        }
         CacheVerb::Export(args) => export::export(args, streams),
     }
 }
 
 /// The cache, which must be there.
 fn root(args: &CacheArgs) -> Result<PathBuf, Problem> {
-    let root = args.cache.clone().unwrap_or_else(|| project::root_of(&PathBuf::from("manifest")).join("cache"));
+    let root = args.cache.clone().unwrap_or_else(|| here().join("cache"));
     if root.is_dir() { Ok(root) } else { Err(Problem::usage(format!("there is no cache at `{}`", root.display()))) }
 }
 
 fn open(root: &Path, events: Arc<dyn Sink>) -> Result<Store, Problem> {
     Ok(Store::open_to_look(root, Arc::new(RealDisk), events)?)
+}
+
+/// The cache with the one that it shares, and the address of that.
+fn sharing(
+    args: &CacheArgs,
+    remote: &RemoteArgs,
+    when: WriteBack,
+    streams: &Streams<'_>,
+) -> Result<(Store, String), Problem> {
+    let root = args.cache.clone().unwrap_or_else(|| here().join("cache"));
+    let address = address(remote)?;
+    let store = Store::open(&root, Arc::new(RealDisk), streams.teller())?;
+    Ok((shared::sharing(store, Some(&address), when, streams.teller())?, address))
+}
+
+/// The address of the shared cache, which there must be.
+fn address(remote: &RemoteArgs) -> Result<String, Problem> {
+    shared::address(remote, &shared::settings(&here())?).ok_or_else(|| {
+        let help =
+            "give `--remote ADDRESS`, or write `[cache] remote = \"…\"` into `thalweg.toml` in the project's folder";
+        Problem::usage_with_help("no shared cache is set", help)
+    })
+}
+
+/// The project's folder, where no manifest says it.
+fn here() -> PathBuf {
+    project::root_of(&PathBuf::from("manifest"))
 }
 
 /// Tells everything but what is found damaged: that is what `verify` is asked for and lists itself.
@@ -55,27 +92,51 @@ impl Sink for ButForDamage {
 }
 
 fn collect(root: &Path, args: &GcArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
-    let size = |text: &String| text.parse::<Size>().map_err(|error| Problem::usage(error.to_string()));
-    let max_size_bytes = args.max_size.as_ref().map(size).transpose()?.map(|size| size.0);
-    args.keep.iter().try_for_each(|kind| known(kind))?;
-    let options = GcOptions { max_size_bytes, keep: args.keep.iter().cloned().collect(), reached: args.reached };
+    let options = options(args)?;
     let teller = streams.teller();
     let err = &mut streams.err;
     let waiting = std::cell::RefCell::new(|| writeln!(err, "a run uses the cache; waiting for it"));
     let say = || drop(waiting.borrow_mut()());
     let store = Store::open_alone(root, Arc::new(RealDisk), teller, &|| false, &say)?;
     let plan = store.plan_gc(&options)?;
-    write!(streams.out, "{}", plan_words(&plan, args.reached))?;
+    settle(&plan, &root.display().to_string(), args, streams, || store.apply(&plan))
+}
+
+fn collect_shared(args: &GcArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
+    let options = options(args)?;
+    let remote = args.remote.clone().filter(|address| !address.is_empty());
+    let address = address(&RemoteArgs { remote: remote.or_else(cli::remote) })?;
+    let shared = Shared::new(shared::place(&address)?, None, streams.teller());
+    let folder = std::env::temp_dir().join(format!("thalweg-gc-{}", std::process::id()));
+    let likeness = Likeness::of(shared, &folder, streams.teller())?;
+    let plan = likeness.plan(&options)?;
+    settle(&plan, &address, args, streams, || likeness.apply(&plan))
+}
+
+fn options(args: &GcArgs) -> Result<GcOptions, Problem> {
+    let size = |text: &String| text.parse::<Size>().map_err(|error| Problem::usage(error.to_string()));
+    let max_size_bytes = args.max_size.as_ref().map(size).transpose()?.map(|size| size.0);
+    args.keep.iter().try_for_each(|kind| known(kind))?;
+    Ok(GcOptions { max_size_bytes, keep: args.keep.iter().cloned().collect(), reached: args.reached })
+}
+
+/// Shows a plan, and has it applied unless it is only to be shown.
+fn settle(
+    plan: &GcPlan,
+    cache: &str,
+    args: &GcArgs,
+    streams: &mut Streams<'_>,
+    apply: impl FnOnce() -> Result<u64, store::Error>,
+) -> Result<Exit, Problem> {
+    write!(streams.out, "{}", plan_words(plan, args.reached))?;
     let unreached = plan.items.iter().any(|item| item.sort != GcSort::Quarantined);
     if plan.roots == 0 && unreached && !args.all && !args.dry_run {
-        let message =
-            format!("no study says what it reaches in the cache `{}`, so everything would go", root.display());
+        let message = format!("no study says what it reaches in the cache `{cache}`, so everything would go");
         let help = "run the studies once, which settles it, or give `--all` if everything is to go";
         return Err(Problem::usage_with_help(message, help));
     }
     if !args.dry_run && !plan.items.is_empty() {
-        let freed = store.apply(&plan)?;
-        writeln!(streams.out, "freed {}", words::bytes(freed))?;
+        writeln!(streams.out, "freed {}", words::bytes(apply()?))?;
     }
     Ok(Exit::Done)
 }

@@ -11,10 +11,11 @@ use crate::execute::{Engine, Failure};
 use crate::key::Outputs;
 use crate::manifest::Instance;
 use crate::plan::Graph;
+use crate::remote::WriteBack;
 use crate::report::words;
 use crate::schedule::Schedule;
 use crate::stages::{Exportable, Exported, Position, Read, table_file};
-use crate::store::{RealDisk, Store};
+use crate::store::Store;
 
 /// How many positions an error names.
 const NAMED: usize = 20;
@@ -32,8 +33,7 @@ pub fn export(args: &ExportArgs, streams: &mut Streams<'_>) -> Result<Exit, Prob
     })?;
     let cancel = listen_for_signals()?;
     let events = streams.teller();
-    let store =
-        Arc::new(Store::open_unless(&project.cache, Arc::new(RealDisk), Arc::clone(&events), &|| cancel.raised())?);
+    let store = Arc::new(project.open_store(WriteBack::Never, &events, &cancel)?);
     let record = inspect::fresh_record(&project, &store, i)?;
     let engine = engine(&project, &store, 1, (events, cancel));
     let last = store.read_root(&project.study.name, &project.study.profile)?.unwrap_or_default();

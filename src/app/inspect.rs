@@ -1,7 +1,6 @@
 //! The verbs that look and run nothing: plan, check, explain, graph, show.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -13,7 +12,7 @@ use crate::cli::{ExplainArgs, GraphArgs, GraphFormat, PlanArgs, ShowArgs, StudyA
 use crate::key::{Fingerprint, Output, Record};
 use crate::plan::{Graph, Plan, Reason, Standing};
 use crate::report::words;
-use crate::store::{RealDisk, Store};
+use crate::store::Store;
 
 /// Says what a run would do.
 ///
@@ -21,7 +20,7 @@ use crate::store::{RealDisk, Store};
 /// A mistake in the manifest or on the command line, a failing cache.
 pub fn plan(args: &PlanArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let project = Project::open(&args.study)?;
-    let store = open(&project, streams)?;
+    let store = project.open_to_look(streams)?;
     let here = here(&project, &store)?;
     let plan = Plan::make(&project.study, &wanted(&project, &args.stages)?, &here);
     if args.json {
@@ -30,10 +29,6 @@ pub fn plan(args: &PlanArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem>
         write!(streams.out, "{plan}")?;
     }
     Ok(Exit::Done)
-}
-
-fn open(project: &Project, streams: &Streams<'_>) -> Result<Store, Problem> {
-    Ok(Store::open_to_look(&project.cache, Arc::new(RealDisk), streams.teller())?)
 }
 
 fn here<'s>(project: &Project, store: &'s Store) -> Result<Here<'s>, Problem> {
@@ -70,7 +65,7 @@ pub fn graph(args: &GraphArgs, streams: &mut Streams<'_>) -> Result<Exit, Proble
 /// A mistake in the manifest or on the command line, a failing cache.
 pub fn explain(args: &ExplainArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let project = Project::open(&args.study)?;
-    let store = open(&project, streams)?;
+    let store = project.open_to_look(streams)?;
     let here = here(&project, &store)?;
     let named = wanted(&project, &args.stages)?;
     let plan = Plan::make(&project.study, &named, &here);
@@ -148,7 +143,7 @@ fn explain_words(name: &str, standing: &Standing, fingerprint: Option<&Fingerpri
 /// If there is no such thing, or it has not been made.
 pub fn show(args: &ShowArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let project = Project::open(&args.study)?;
-    let store = open(&project, streams)?;
+    let store = project.open_to_look(streams)?;
     let record = match stage_record(&project, &store, args)? {
         Some(record) => record,
         None => by_key(&store, &args.what)?,

@@ -1,10 +1,11 @@
 //! One short function per verb, and the only place that names the runner and the stages together. What is printed is handed to the
 //! writers that `main` gives; nothing here prints by itself.
 //!
-//! Reading order: `project` (which folder, which manifest), `places` (which files), `world` (what planning asks), `run`, `results`, `report`, `inspect` (plan, check,
+//! Reading order: `project` (which folder, which manifest), `shared` (the cache that is shared with others), `places` (which files), `world` (what planning asks), `run`, `results`, `cluster` (stages as jobs) with `worker` (what a job runs), `report`, `inspect` (plan, check,
 //! explain, graph, show), `cache`, `export`, `exit`.
 
 mod cache;
+mod cluster;
 mod exit;
 mod export;
 mod inspect;
@@ -14,6 +15,8 @@ mod project;
 mod report;
 mod results;
 mod run;
+mod shared;
+mod worker;
 mod world;
 
 pub use exit::{Exit, Problem};
@@ -69,6 +72,7 @@ pub fn execute(cli: Cli, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
             }
             Ok(Exit::Done)
         }
+        Verb::Work { folder } => worker::work(&folder, streams),
         Verb::Guard => Ok(Exit::Guard(crate::execute::guard::guard_main())),
     }
 }

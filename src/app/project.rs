@@ -1,19 +1,26 @@
 //! Which folder a manifest belongs to, and the manifest itself, read and checked.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::machine::Machine;
-use super::{Exit, Problem, Streams, places};
+use super::{Exit, Problem, Streams, places, shared};
 use crate::cli::StudyArgs;
-use crate::manifest::{self, Instance, Source, Study};
+use crate::event::Sink;
+use crate::execute::Cancel;
+use crate::manifest::{self, Instance, Settings, Source, Study};
 use crate::ml::card::Cards;
+use crate::remote::WriteBack;
 use crate::report::words;
 use crate::stages;
+use crate::store::{RealDisk, Store};
 
 /// A study and the folders around it.
 pub struct Project {
     /// The study, expanded.
     pub study: Study,
+    /// The manifest's text.
+    pub text: String,
     /// The project's folder: paths in the manifest are relative to it.
     pub root: PathBuf,
     /// The cache.
@@ -22,6 +29,10 @@ pub struct Project {
     pub results: PathBuf,
     /// The machine.
     pub machine: Machine,
+    /// Where work runs and where results are kept, as the manifest and `thalweg.toml` say.
+    pub settings: Settings,
+    /// The address of the shared cache, if there is one.
+    pub remote: Option<String>,
     /// Where the command line says to compute.
     pub device: String,
 }
@@ -45,10 +56,18 @@ impl Project {
     /// # Errors
     /// Everything else that is wrong with it, at once.
     pub fn read(args: &StudyArgs) -> Result<Self, Problem> {
-        check_device(&args.device)?;
         let text = std::fs::read_to_string(&args.manifest)
             .map_err(|error| Problem::usage(format!("failed to read `{}`: {error}", args.manifest.display())))?;
-        let source = Source::new(args.manifest.display().to_string(), text);
+        Self::of(args, text)
+    }
+
+    /// The same, of a manifest that was read before.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of(args: &StudyArgs, text: String) -> Result<Self, Problem> {
+        check_device(&args.device)?;
+        let source = Source::new(args.manifest.display().to_string(), text.clone());
         let kinds = stages::kinds();
         let study = manifest::load(source, &kinds, Some(&args.profile), &args.sets)
             .map_err(|diagnostics| Problem::Usage(diagnostics.into_reports()))?;
@@ -56,7 +75,27 @@ impl Project {
         let cache = args.cache.clone().unwrap_or_else(|| root.join("cache"));
         let results = args.results.clone().unwrap_or_else(|| root.join("results"));
         let machine = Machine::new(args.cards.clone().unwrap_or(Cards::Cuda));
-        Ok(Self { study, root, cache, results, machine, device: args.device.clone() })
+        let settings = study.settings.clone().over(shared::settings(&root)?);
+        let remote = shared::address(&args.remote, &settings);
+        Ok(Self { study, text, root, cache, results, machine, settings, remote, device: args.device.clone() })
+    }
+
+    /// The store, for a run.
+    ///
+    /// # Errors
+    /// A cache that cannot be written; an address that is none; an interruption.
+    pub fn open_store(&self, when: WriteBack, events: &Arc<dyn Sink>, cancel: &Cancel) -> Result<Store, Problem> {
+        let store = Store::open_unless(&self.cache, Arc::new(RealDisk), Arc::clone(events), &|| cancel.raised())?;
+        shared::sharing(store, self.remote.as_deref(), when, Arc::clone(events))
+    }
+
+    /// The store, for one that only looks.
+    ///
+    /// # Errors
+    /// A cache that cannot be read; an address that is none.
+    pub fn open_to_look(&self, streams: &Streams<'_>) -> Result<Store, Problem> {
+        let store = Store::open_to_look(&self.cache, Arc::new(RealDisk), streams.teller())?;
+        shared::sharing(store, self.remote.as_deref(), WriteBack::Never, streams.teller())
     }
 
     /// The GPU that the command line names.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -14,7 +13,6 @@ use crate::key::{self, Records, Sort, Walk};
 use crate::manifest::Params;
 use crate::plan::{Plan, Standing, World};
 use crate::report::words;
-use crate::store::{RealDisk, Store};
 
 /// What encloses the table in a file.
 const MARKERS: [&str; 2] = ["<!-- claims -->", "<!-- /claims -->"];
@@ -36,9 +34,10 @@ pub fn report(args: &ReportArgs, streams: &mut Streams<'_>) -> Result<Exit, Prob
             results: None,
             device: args.device.clone(),
             cards: None,
+            remote: args.remote.clone(),
         };
         let project = Project::read(&study)?;
-        let store = Store::open_to_look(&project.cache, Arc::new(RealDisk), streams.teller())?;
+        let store = project.open_to_look(streams)?;
         let last = store.read_root(&project.study.name, &project.study.profile)?.unwrap_or_default();
         let here = Here::of(&project, &store, last);
         table.extend(rows(&project, &here));

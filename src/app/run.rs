@@ -1,22 +1,28 @@
 //! `thalweg run`.
 
+use std::cell::Cell;
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
-use std::time::Instant;
-use std::{io, thread};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::cluster::{self, Cluster};
 use super::project::Project;
 use super::world::Here;
-use super::{Exit, Problem, Streams, results};
-use crate::cli::{Events, RunArgs};
+use super::{Exit, Problem, Streams, results, shared};
+use crate::cli::{Events, Executor, RunArgs};
 use crate::event::{Event, Sink};
 use crate::execute::{Cancel, Devices, Engine, Failure, Work};
 use crate::plan::Graph;
-use crate::report::{Fan, JsonLines, Lines, Live, Manner, Summary, Tally};
+use crate::report::{Fan, JsonLines, Lines, Live, Manner, Summary, Tally, words};
 use crate::schedule::{Outcome, Schedule, State};
 use crate::stages::{self, card::Footprints};
-use crate::store::{self, RealDisk, Store};
+use crate::store::{self, Store};
+
+/// Whoever waits longer than this is told for what.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs whatever is stale.
 ///
@@ -29,29 +35,44 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let cancel = listen_for_signals()?;
     let Reporters { tally, live, lines, events } = Reporters::new(args, streams);
     let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, usize::from);
-    let store =
-        Arc::new(Store::open_unless(&project.cache, Arc::new(RealDisk), Arc::clone(&events), &|| cancel.raised())?);
+    let write_back = args.remote_write.or(project.settings.remote_write).unwrap_or_default();
+    let store = Arc::new(project.open_store(write_back, &events, &cancel)?);
     let (study, profile) = (&project.study.name, &project.study.profile);
     events.emit(Event::RunStarted { study: study.clone(), profile: profile.clone(), stages: wanted.len(), jobs });
     let engine = engine(&project, &store, jobs, (Arc::clone(&events), cancel.clone()));
     let last = store.read_root(study, profile)?.unwrap_or_default();
-    let here = Here::of(&project, &store, last);
+    let mut here = Here::of(&project, &store, last);
+    if args.executor == Executor::Slurm {
+        // What names no device runs on GPUs where jobs ask for them.
+        let gpus = project.settings.slurm.gres.as_ref().is_some_and(|gres| gres.contains("gpu"));
+        here = here.computing_on(if gpus { "cuda" } else { "cpu" });
+    }
     let works = works(&project);
     let whole = wanted.len() == project.study.instances.len();
-    let schedule = Schedule::new((&project.study, &works), wanted, &engine, &here, jobs);
+    let cluster =
+        (args.executor == Executor::Slurm).then(|| Cluster::new(&project, args, &store, &*events, cancel.clone()));
+    if let Some(cluster) = cluster.as_ref().filter(|_| args.detach) {
+        cluster.detach(&wanted, &here, streams)?;
+        return Ok(Exit::Done);
+    }
+    let mut schedule = Schedule::new((&project.study, &works), wanted, &engine, &here, jobs);
+    if let Some(cluster) = &cluster {
+        schedule = schedule.elsewhere(cluster, cluster::AT_ONCE);
+    }
     let mut outcome = schedule.run();
     let mut written = results::write(&project, &schedule, (&works, &engine), &here, &mut outcome);
     outcome.interrupted |= written.failures.iter().any(|failure| matches!(failure, Failure::Interrupted));
     if let Some(message) = project.machine.complaint().filter(|_| args.study.device == "auto") {
         events.emit(Event::Warning { stage: None, message });
     }
+    let remembered = remember(&store, &project, &outcome, whole).and_then(|()| store.flush());
+    written.failures.extend(remembered.err().map(Failure::from));
+    share(&project, &store, &*events, &cancel);
     let seconds = start.elapsed().as_secs_f64();
     emit_end(&*events, &outcome, &tally, seconds);
     if let Some(live) = live {
         live.finish();
     }
-    let remembered = remember(&store, &project, &outcome, whole).and_then(|()| store.flush());
-    written.failures.extend(remembered.err().map(Failure::from));
     let counts = tally.counts();
     let run_written = results::write_run((&project, &engine), &outcome, &written, &counts);
     written.failures.extend(run_written.err());
@@ -64,6 +85,10 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let _ = writeln!(streams.err, "{}", Summary { counts: &counts, results, colour: streams.coloured });
     for problem in &problems {
         let _ = writeln!(streams.err, "error: {problem}");
+    }
+    if let Some(cluster) = cluster.as_ref().filter(|_| outcome.interrupted) {
+        let asks = streams.terminal && io::stdin().is_terminal();
+        cluster.leave_or_cancel(streams, asks)?;
     }
     if let Some(problem) = problems.into_iter().next() {
         outcome.machine.get_or_insert(problem);
@@ -150,8 +175,25 @@ fn emit_end(events: &dyn Sink, outcome: &Outcome, tally: &Tally, seconds: f64) {
     });
 }
 
+/// Waits until what was made is in the shared cache; says so where that takes long, and what did not get there.
+pub fn share(project: &Project, store: &Store, events: &dyn Sink, cancel: &Cancel) {
+    let Some(address) = &project.remote else { return };
+    let (start, told) = (Instant::now(), Cell::new(false));
+    let note = |message| events.emit(Event::Note { stage: None, message });
+    let waiting = |left: u64| {
+        if start.elapsed() > PATIENCE && !told.replace(true) {
+            note(format!("{} still to go into the shared cache `{address}`", words::count(left, "record")));
+        }
+    };
+    let sent = store.finish_uploads(&|| cancel.raised(), &waiting);
+    shared::sent_note(&sent, address).into_iter().for_each(note);
+    if let Some(message) = shared::left_warning(&sent, address) {
+        events.emit(Event::Warning { stage: None, message });
+    }
+}
+
 /// Notes what this run reaches; a run of the whole study forgets instances that it no longer has.
-fn remember(store: &Store, project: &Project, outcome: &Outcome, whole: bool) -> Result<(), store::Error> {
+pub fn remember(store: &Store, project: &Project, outcome: &Outcome, whole: bool) -> Result<(), store::Error> {
     let (study, profile) = (&project.study.name, &project.study.profile);
     store.update_root(study, profile, |root| {
         if whole {
@@ -167,7 +209,7 @@ fn remember(store: &Store, project: &Project, outcome: &Outcome, whole: bool) ->
 }
 
 /// Where several apply, the order is 130, 4, 1, 3.
-fn exit(outcome: &Outcome, counts: &crate::report::Counts) -> Exit {
+pub fn exit(outcome: &Outcome, counts: &crate::report::Counts) -> Exit {
     if outcome.interrupted {
         Exit::Interrupted
     } else if outcome.machine.is_some() || outcome.lost.is_some() {

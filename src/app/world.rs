@@ -21,13 +21,20 @@ pub struct Here<'a> {
     pub device: String,
     /// The machine, which is asked what runs where nothing says.
     pub machine: Machine,
+    /// The backend of what names none, where it is not this machine that computes.
+    elsewhere: Option<&'static str>,
 }
 
 impl<'a> Here<'a> {
     /// What planning is told of a project.
     pub fn of(project: &Project, store: &'a Store, last: Root) -> Self {
         let (root, device, machine) = (project.root.clone(), project.device.clone(), project.machine.clone());
-        Self { store, last, root, device, machine }
+        Self { store, last, root, device, machine, elsewhere: None }
+    }
+
+    /// With the backend of a machine that is not this one, or was chosen by whoever asked for a job on this one.
+    pub fn computing_on(self, backend: &str) -> Self {
+        Self { elsewhere: Some(if backend == "cuda" { "cuda" } else { "cpu" }), ..self }
     }
 }
 
@@ -61,6 +68,6 @@ impl World for Here<'_> {
     }
 
     fn backend(&self) -> &'static str {
-        self.machine.backend()
+        self.elsewhere.unwrap_or_else(|| self.machine.backend())
     }
 }

@@ -47,6 +47,34 @@ pub struct Caller {
     pub ran: AtomicU64,
     /// The keys used, in the order in which they were.
     pub used: Mutex<Vec<Key>>,
+    /// Which part of what may run side by side it begins with.
+    pub share: Share,
+}
+
+/// One of several programs that do the same stage together. Each does all of it, but begins somewhere else, so that it finds what the others
+/// did by the time it gets there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Which one, from 0.
+    pub task: u64,
+    /// Of how many.
+    pub of: u64,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { task: 0, of: 1 }
+    }
+}
+
+impl Share {
+    /// In which order so many items are done: this one's own part forward, then the others' from their ends, where they come to last.
+    pub fn order(self, items: usize) -> Vec<usize> {
+        let (of, mine) = (self.of.max(1) as usize, (self.task % self.of.max(1)) as usize);
+        let part = |task: usize| task * items / of..(task + 1) * items / of;
+        let others = (1..of).map(|step| (mine + step) % of);
+        part(mine).chain(others.flat_map(|task| part(task).rev())).collect()
+    }
 }
 
 impl Engine {
@@ -329,4 +357,27 @@ pub(super) fn apart(produced: Produced) -> (Vec<(String, Vec<u8>)>, Outputs) {
         }
     }
     (bytes, kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Share;
+
+    #[test]
+    fn every_share_does_every_item_once_and_begins_with_its_own() {
+        for (items, of) in [(0, 1), (1, 1), (10, 1), (10, 3), (2, 5), (100, 7), (12, 12)] {
+            let mut firsts = Vec::new();
+            for task in 0..of {
+                let order = Share { task, of }.order(items);
+                firsts.extend(order.first().copied());
+                let mut sorted = order.clone();
+                sorted.sort_unstable();
+                assert_eq!(sorted, (0..items).collect::<Vec<_>>(), "{task} of {of}");
+            }
+            firsts.dedup();
+            assert!(items < of as usize || firsts.len() == of as usize, "{items} items, {of} shares: {firsts:?}");
+        }
+        assert_eq!(Share::default().order(4), [0, 1, 2, 3]);
+        assert_eq!(Share { task: 1, of: 3 }.order(6), [2, 3, 5, 4, 1, 0]);
+    }
 }

@@ -25,7 +25,7 @@ pub use action::{Action, ActionContext, ActionKind, Payload, Produced, Source, a
 pub use arithmetic::arithmetic;
 pub use cancel::Cancel;
 pub use device::{Device, Devices, Footprint, Lease, Means, Wanted};
-pub use engine::{Caller, Engine};
+pub use engine::{Caller, Engine, Share};
 pub use failure::Failure;
 pub use memo::Memo;
 pub use remake::Remaking;

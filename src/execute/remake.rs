@@ -78,7 +78,7 @@ impl Engine {
     /// [`Failure::Absent`] where actions alone cannot do it: then a stage must run again.
     pub fn ensure(&self, source: &Source) -> Result<(), Failure> {
         let Source::Kept(output) = source else { return Ok(()) };
-        if self.store.contains(output) {
+        if self.store.can_have(output) {
             return Ok(());
         }
         match self.remake(output, &|_| false)? {
@@ -100,7 +100,7 @@ impl Engine {
 
 impl Request<'_> {
     fn settle(mut self) -> Result<Remaking, Failure> {
-        while !self.engine.store.contains(self.wanted) {
+        while !self.engine.store.can_have(self.wanted) {
             match self.next()? {
                 Next::Run(makers) => self.follow(&makers)?,
                 Next::Ask(output) => return Ok(Remaking::Needs(output)),
@@ -175,7 +175,7 @@ impl Request<'_> {
             makers.iter().flat_map(|maker| maker.way.needs.iter().copied()).chain([self.wanted.digest]).collect();
         for maker in makers {
             self.engine.heed_interruption()?;
-            let absent = |output: &&Output| needed.contains(&output.digest) && !self.engine.store.contains(output);
+            let absent = |output: &&Output| needed.contains(&output.digest) && !self.engine.store.can_have(output);
             let Some(output) = maker.record.outputs.values().find(absent) else { continue };
             match maker.run(self.engine, output) {
                 Ok(()) => {}
@@ -188,7 +188,7 @@ impl Request<'_> {
                 Err(Unfit::Failed(failure)) => return Err(failure),
             }
         }
-        if self.engine.store.contains(self.wanted) { Ok(()) } else { self.found_gone(&self.wanted.clone()) }
+        if self.engine.store.can_have(self.wanted) { Ok(()) } else { self.found_gone(&self.wanted.clone()) }
     }
 
     fn found_gone(&mut self, output: &Output) -> Result<(), Failure> {
@@ -235,7 +235,7 @@ impl Maker {
 
     fn absent_inputs<'m>(&'m self, engine: &'m Engine) -> impl Iterator<Item = Output> + 'm {
         self.action.inputs.values().filter_map(|source| match source {
-            Source::Kept(input) if !engine.store.contains(input) => Some(input.clone()),
+            Source::Kept(input) if !engine.store.can_have(input) => Some(input.clone()),
             _ => None,
         })
     }

@@ -132,7 +132,7 @@ impl<'a> StageContext<'a> {
     /// If the store cannot be read.
     pub fn recall(&self, sort: &Fingerprint) -> Result<Vec<(Record, u64)>, Failure> {
         let mut records = Vec::new();
-        for Hint { key, reached } in self.engine.store().hints(&sort.key())? {
+        for Hint { key, reached } in self.engine.store().all_hints(&sort.key())? {
             records.extend(self.engine.store().record(&key)?.map(|record| (record, reached)));
         }
         Ok(records)
@@ -174,15 +174,20 @@ impl<'a> StageContext<'a> {
     ///
     /// # Errors
     /// As [`map`](Self::map).
-    pub fn map_groups(&self, groups: Vec<Vec<Action>>) -> Result<Vec<Vec<Record>>, Failure> {
-        self.each(groups, |group| {
-            let mut records = Vec::with_capacity(group.len());
-            for few in group.chunks(TOGETHER) {
-                records.extend(self.engine.perform(self.caller, few)?);
-                self.advance(few.len() as u64);
-            }
-            Ok(records)
-        })
+    pub fn map_groups(&self, groups: &[Vec<Action>]) -> Result<Vec<Vec<Record>>, Failure> {
+        let few =
+            |(n, group): (usize, &Vec<Action>)| group.chunks(TOGETHER).map(|few| (n, few.to_vec())).collect::<Vec<_>>();
+        let fews = groups.iter().enumerate().flat_map(few).collect();
+        let found = self.each(fews, |(n, few)| {
+            let records = self.engine.perform(self.caller, &few)?;
+            self.advance(few.len() as u64);
+            Ok((n, records))
+        })?;
+        let mut records: Vec<Vec<Record>> = groups.iter().map(|group| Vec::with_capacity(group.len())).collect();
+        for (n, few) in found {
+            records[n].extend(few);
+        }
+        Ok(records)
     }
 
     /// Runs `work` on every item, side by side where there are places, and returns the results in the items' order.
@@ -199,7 +204,8 @@ impl<'a> StageContext<'a> {
         work: impl Fn(I) -> Result<T, Failure> + Sync,
     ) -> Result<Vec<T>, Failure> {
         let workers = self.engine.places(self.backend()).min(items.len());
-        if workers <= 1 {
+        let order = self.caller.share.order(items.len());
+        if workers <= 1 && self.caller.share.of <= 1 {
             return items.into_iter().map(work).collect();
         }
         let results: Vec<Mutex<Option<Result<T, Failure>>>> = items.iter().map(|_| Mutex::new(None)).collect();
@@ -211,7 +217,8 @@ impl<'a> StageContext<'a> {
                 scope.spawn(|| {
                     while !failed.load(Ordering::Relaxed) {
                         let i = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(item) = items.get(i).and_then(|item| item.lock().expect(lock).take()) else { break };
+                        let Some(&i) = order.get(i) else { break };
+                        let Some(item) = items[i].lock().expect(lock).take() else { break };
                         let result = work(item);
                         failed.fetch_or(result.is_err(), Ordering::Relaxed);
                         *results[i].lock().expect(lock) = Some(result);

@@ -68,6 +68,7 @@ fn expand(stage: &Stage, sources: &Sources, above: &Expanded, problems: &mut Vec
                 labels,
                 kind: stage.kind.clone(),
                 params: variant.params.clone(),
+                slurm: variant.slurm.clone(),
                 inputs: ones.chain(gathered.iter().cloned()).collect(),
                 origin: stage.origin,
                 origins: variant.origins.iter().map(|(path, at)| (path.clone(), sources.describe(*at))).collect(),

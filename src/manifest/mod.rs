@@ -23,7 +23,7 @@
 //! Reading order: `source` (texts and places in them), `diagnostic`, `tree` and `syntax` (TOML with places), `kind` (what a kind is to the runner),
 //! `forecast`, `reader`, `field` and `findings` (how a kind reads its table), `shape` (what values may be); then from a text to a study: `overlay`
 //! (profiles and `--set`), `matrix`, `mention` (how references are written), `stage`, `graph` (references and cycles), `expand` (the
-//! join), `study`; and for people and editors `schema`, `page` and `default`.
+//! join), `settings` (where work runs), `study`; and for people and editors `schema`, `page` and `default`.
 
 mod default;
 mod diagnostic;
@@ -39,6 +39,7 @@ mod overlay;
 mod page;
 mod reader;
 mod schema;
+mod settings;
 mod shape;
 mod source;
 mod stage;
@@ -55,6 +56,7 @@ pub use kind::{Kind, Kinds, NamedFile, Params, Place, Root, gzipped};
 pub use page::reference_page;
 pub use reader::Reader;
 pub use schema::schema;
+pub use settings::{Settings, Slurm};
 pub use source::{Located, Origin, Source, Sources};
 pub use study::{InputEdge, Instance, Study, load};
 

@@ -4,16 +4,20 @@ use serde_json::Value as Json;
 
 use super::kind::Kinds;
 use super::reader::Reader;
+use super::settings::Slurm;
 use super::shape::{Field, Need, Shape};
 use crate::key::Sort;
 
 /// A Markdown section for each kind with a table of its fields; the fields of nested tables follow them by their paths.
 pub fn reference_page(kinds: &Kinds) -> String {
-    let mut page = String::new();
+    const HEAD: &str = "| field | value | sort | default | what it is |\n| --- | --- | --- | --- | --- |\n";
+    let mut page = format!("## Every kind\n\nWhere a stage's work runs on a cluster.\n\n{HEAD}");
+    rows(&Slurm::declared(), ("", Some(Sort::Execution)), &mut page);
+    page.push('\n');
     for kind in kinds.iter() {
         let heading = format!("## `{}`\n\n{} (version {})\n\n", kind.name(), sentence(kind.about()), kind.version());
         page.push_str(&heading);
-        page.push_str("| field | value | sort | default | what it is |\n| --- | --- | --- | --- | --- |\n");
+        page.push_str(HEAD);
         rows(&Reader::declared(kind.as_ref()), ("", None), &mut page);
         page.push('\n');
     }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::kind::{Kind, Kinds};
 use super::reader::Reader;
+use super::settings::{Settings, Slurm};
 use super::shape::{Bounds, Field, Need, Shape};
 
 /// The JSON Schema (draft 7, which TOML editors know best) of manifests with these kinds.
@@ -20,6 +21,7 @@ pub fn schema(kinds: &Kinds) -> Json {
     let mut definitions: Map<String, Json> =
         kinds.iter().map(|kind| (kind.name().to_owned(), stage(kind.as_ref()))).collect();
     definitions.insert("matrix".to_owned(), matrix());
+    definitions.extend(Slurm::declared().iter().map(|field| (field.name.to_owned(), described(field))));
     definitions.insert(
         "stage".to_owned(),
         json!({
@@ -34,8 +36,9 @@ pub fn schema(kinds: &Kinds) -> Json {
         "properties": { "kind": { "enum": names }, "matrix": { "$ref": "#/definitions/matrix" } },
     });
     definitions.insert("overlay".to_owned(), overlay);
+    let settings = table(&Settings::declared()).remove("properties");
     let name = json!({ "pattern": "^[A-Za-z0-9_-]+$" });
-    json!({
+    let mut schema = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "thalweg manifest",
         "type": "object",
@@ -66,7 +69,11 @@ pub fn schema(kinds: &Kinds) -> Json {
             },
         },
         "definitions": definitions,
-    })
+    });
+    if let (Some(Json::Object(settings)), Some(properties)) = (settings, schema["properties"].as_object_mut()) {
+        properties.extend(settings);
+    }
+    schema
 }
 
 fn matrix() -> Json {
@@ -88,6 +95,9 @@ fn stage(kind: &dyn Kind) -> Json {
     if let Some(Json::Object(properties)) = schema.get_mut("properties") {
         properties.insert("kind".to_owned(), json!({ "const": kind.name(), "description": kind.about() }));
         properties.insert("matrix".to_owned(), json!({ "$ref": "#/definitions/matrix" }));
+        for field in Slurm::declared() {
+            properties.insert(field.name.to_owned(), json!({ "$ref": format!("#/definitions/{}", field.name) }));
+        }
     }
     schema.insert("description".to_owned(), kind.about().into());
     if let Some(required) = required {

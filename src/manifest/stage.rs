@@ -10,6 +10,7 @@ use super::matrix::{Axis, axes, variants};
 use super::mention::Target;
 use super::overlay::Declared;
 use super::reader::Reader;
+use super::settings::Slurm;
 use super::source::Origin;
 
 /// A stage as its kind read it.
@@ -25,6 +26,7 @@ pub(super) struct Stage {
 pub(super) struct Read {
     pub labels: Vec<(String, String)>,
     pub params: Arc<dyn Params>,
+    pub slurm: Slurm,
     pub mentions: Vec<(Mention, Target)>,
     pub origins: BTreeMap<String, Origin>,
 }
@@ -58,6 +60,7 @@ pub(super) fn read(declared: &Declared, kinds: &Kinds, problems: &mut Vec<Diagno
         let mut findings = Findings::default();
         let mut reader = Reader::over(&variant.table, declared.origin, &whose, &mut findings);
         let params = kind.read(&mut reader);
+        let slurm = Slurm::of_stage(&mut reader);
         reader.close();
         problems.append(&mut findings.problems);
         let mut mentions = Vec::new();
@@ -67,7 +70,7 @@ pub(super) fn read(declared: &Declared, kinds: &Kinds, problems: &mut Vec<Diagno
                 Err(diagnostic) => problems.push(diagnostic),
             }
         }
-        reads.push(Read { labels: variant.labels, params, mentions, origins: findings.origins });
+        reads.push(Read { labels: variant.labels, params, slurm, mentions, origins: findings.origins });
     }
     Some(Stage { name: name.clone(), origin: declared.origin, kind: kind.clone(), axes, variants: reads })
 }

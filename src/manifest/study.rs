@@ -11,6 +11,7 @@ use super::graph::order;
 use super::kind::{Kind, Kinds, Params, Place};
 use super::mention::Target;
 use super::overlay::{Layers, lay, set, unknown};
+use super::settings::{Settings, Slurm};
 use super::source::{Origin, Source, Sources};
 use super::stage::{Stage, read};
 use super::tree::{Node, Table, parse};
@@ -30,6 +31,8 @@ pub struct Study {
     pub profiles: Vec<String>,
     /// Every instance, each after those it takes from.
     pub instances: Vec<Instance>,
+    /// Where its work runs and where its results are kept, as far as it says.
+    pub settings: Settings,
     /// The texts it was read from.
     pub sources: Arc<Sources>,
 }
@@ -47,6 +50,8 @@ pub struct Instance {
     pub kind: Arc<dyn Kind>,
     /// Its parameters.
     pub params: Arc<dyn Params>,
+    /// How its jobs are asked for, as far as the stage says.
+    pub slurm: Slurm,
     /// Where it takes from.
     pub inputs: Vec<InputEdge>,
     /// Where the stage is declared.
@@ -136,6 +141,7 @@ pub fn load(source: Source, kinds: &Kinds, profile: Option<&str>, sets: &[String
         let origin = parsed.root.origin;
         problems.push(Diagnostic::new(origin, "a study without stages", "needs a `[stage.NAME]`"));
     }
+    let settings = Settings::of(root, &mut problems);
     let instances = instances(&layers, kinds, &sources, &mut problems);
     if problems.is_empty() {
         problems.extend(places_taken(&instances));
@@ -146,12 +152,12 @@ pub fn load(source: Source, kinds: &Kinds, profile: Option<&str>, sets: &[String
     let text = |key| root.node(key).and_then(Node::text).map(str::to_owned);
     let (title, description) = (text("title"), text("description"));
     let Layers { profile, profiles, .. } = layers;
-    Ok(Study { name, title, description, profile, profiles, instances, sources })
+    Ok(Study { name, title, description, profile, profiles, instances, settings, sources })
 }
 
 /// The study's name; says what is wrong with what stands above the stages.
 fn heading(root: &Table, problems: &mut Vec<Diagnostic>) -> String {
-    let known = ["study", "title", "description", "stage", "profile"];
+    let known = ["study", "title", "description", "stage", "profile", "cache", "executor"];
     let unknown_entries = root.0.iter().filter(|entry| !known.contains(&entry.key.as_str()));
     problems.extend(unknown_entries.map(|entry| unknown(entry, "a manifest has no such key", &known)));
     for key in ["title", "description"] {

@@ -13,7 +13,7 @@ mod resolve;
 
 pub use graph::Graph;
 pub use reason::Reason;
-pub use resolve::{Resolved, inputs_of, ordinal_of, resolve};
+pub use resolve::{Resolved, backend_of, inputs_of, ordinal_of, resolve};
 
 use crate::key::{Fingerprint, Key, Outputs};
 use crate::manifest::{Forecast, Foresight, Known, Study};

@@ -68,6 +68,18 @@ pub fn resolve(instance: &Instance, inputs: &Inputs, world: &dyn World) -> Resol
     }
 }
 
+/// The backend that a stage will run on, whose record is not there on any.
+pub fn backend_of(instance: &Instance, world: &dyn World) -> &'static str {
+    let Some(declared) = device_of(instance) else { return "cpu" };
+    let device = if declared == "auto" { world.device() } else { &declared };
+    match device.split(':').next() {
+        Some("cuda") => "cuda",
+        Some("cpu") => "cpu",
+        _ if wants_card(instance) => "cuda",
+        _ => world.backend(),
+    }
+}
+
 /// The GPU that a stage is to run on, if it, or the command line for it, names one.
 pub fn ordinal_of(instance: &Instance, world: &dyn World) -> Option<usize> {
     let declared = device_of(instance)?;

@@ -133,6 +133,10 @@ impl Narrator {
             {
                 self.line(Tone::Quiet, "written", &path.display().to_string())
             }
+            Event::Note { stage, message } => {
+                let message = stage.as_ref().map_or_else(|| message.clone(), |stage| format!("{stage}: {message}"));
+                self.line(Tone::Quiet, "note", &message)
+            }
             Event::Warning { stage, message } => {
                 let whose = stage.as_ref().map_or_else(String::new, |stage| format!("{stage}  "));
                 let mut message = message.trim_end().lines();

@@ -182,7 +182,7 @@ impl Counts {
             Event::RunFinished { seconds, interrupted, .. } => {
                 (self.seconds, self.interrupted) = (seconds, interrupted);
             }
-            Event::StageProgress { .. } | Event::ActionStarted { .. } | Event::Waiting { .. } => {}
+            Event::StageProgress { .. } | Event::ActionStarted { .. } | Event::Waiting { .. } | Event::Note { .. } => {}
         }
     }
 }

@@ -89,7 +89,7 @@ impl Schedule<'_> {
             None => self.wanted.clone(),
         };
         for place in above.into_iter().map(|instance| self.place_of(instance)) {
-            if self.engine.store().contains(output) {
+            if self.engine.store().can_have(output) {
                 break;
             }
             if self.done[place].get().is_some() {

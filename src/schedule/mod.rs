@@ -16,4 +16,4 @@ mod run;
 
 pub use pool::{Gpu, Gpus, Place, Pool};
 pub use ready::{Ready, State};
-pub use run::{Ended, Outcome, Schedule};
+pub use run::{Elsewhere, Ended, Errand, Errands, Outcome, Schedule};

@@ -9,9 +9,9 @@ use std::time::Instant;
 use super::again::{Gone, Purpose};
 use super::{Ready, State};
 use crate::event::Event;
-use crate::execute::{Caller, Engine, Failure, StageContext, Work};
+use crate::execute::{Caller, Engine, Failure, Share, StageContext, Work};
 use crate::key::{Fingerprint, Inputs, Key, Outputs, Record};
-use crate::manifest::Study;
+use crate::manifest::{Instance, Study};
 use crate::plan::{Graph, Reason, Resolved, World, inputs_of, ordinal_of, resolve};
 use crate::store::Lookup;
 
@@ -23,7 +23,38 @@ pub struct Schedule<'a> {
     pub(super) engine: &'a Engine,
     world: &'a (dyn World + Sync),
     jobs: usize,
+    share: Share,
+    elsewhere: Option<&'a dyn Elsewhere>,
     pub(super) done: Vec<OnceLock<Done>>,
+}
+
+/// Runs stages somewhere else than in this program.
+pub trait Elsewhere: Sync {
+    /// Runs one; its record is in the store when this returns.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn run(&self, errand: &Errand<'_>) -> Result<Errands, Failure>;
+}
+
+/// A stage that is to run somewhere else.
+#[derive(Clone, Copy)]
+pub struct Errand<'a> {
+    /// The instance.
+    pub instance: &'a Instance,
+    /// The key that its record is to have.
+    pub key: Key,
+    /// Where it is to compute: `cpu` or `cuda`.
+    pub backend: &'static str,
+}
+
+/// What was done elsewhere for a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Errands {
+    /// Actions found.
+    pub hit: u64,
+    /// Actions run.
+    pub ran: u64,
 }
 
 /// What is known of a stage that is through.
@@ -91,7 +122,20 @@ impl<'a> Schedule<'a> {
         jobs: usize,
     ) -> Self {
         let done = wanted.iter().map(|_| OnceLock::new()).collect();
-        Self { study, works, wanted, engine, world, jobs: jobs.max(1), done }
+        let (share, elsewhere) = (Share::default(), None);
+        Self { study, works, wanted, engine, world, jobs: jobs.max(1), share, elsewhere, done }
+    }
+
+    /// Has stale stages run somewhere else, at most `jobs` at once.
+    #[must_use]
+    pub fn elsewhere(self, elsewhere: &'a dyn Elsewhere, jobs: usize) -> Self {
+        Self { elsewhere: Some(elsewhere), jobs: jobs.max(1), ..self }
+    }
+
+    /// As one of several programs that do the same together.
+    #[must_use]
+    pub fn sharing(self, share: Share) -> Self {
+        Self { share, ..self }
     }
 
     /// Runs it to its end.
@@ -221,7 +265,20 @@ impl<'a> Schedule<'a> {
         let (stage, kind) = (self.name(place).to_owned(), fingerprint.kind.clone());
         self.engine.events().emit(Event::StageStarted { stage: stage.clone(), kind: kind.clone(), reason });
         let start = Instant::now();
-        let caller = Caller { stage: stage.clone(), backend: backend.to_owned(), ordinal, ..Caller::default() };
+        if let Some(elsewhere) = self.elsewhere {
+            let errand =
+                Errand { instance: &self.study.instances[self.wanted[place]], key: fingerprint.key(), backend };
+            let Errands { hit, ran } = elsewhere.run(&errand)?;
+            let record = self.engine.store().record(&errand.key)?;
+            let record = record.ok_or_else(|| Failure::Machine(format!("the record of `{stage}` is gone")))?;
+            let seconds = start.elapsed().as_secs_f64();
+            self.engine.events().emit(Event::StageFinished { stage, kind, key: record.key, seconds, hit, ran });
+            let done = Done { key: record.key, backend, inputs, outputs: record.outputs };
+            assert!(self.done[place].set(done).is_ok(), "invariant: a stage is done once");
+            return Ok(());
+        }
+        let (share, backend_name) = (self.share, backend.to_owned());
+        let caller = Caller { stage: stage.clone(), backend: backend_name, ordinal, share, ..Caller::default() };
         let outputs = self.work(place, &inputs, &caller, &Purpose::of(place))?;
         let seconds = start.elapsed().as_secs_f64();
         let record = self.commit(fingerprint, outputs, &caller, seconds)?;

@@ -259,7 +259,7 @@ impl Work for AlignmentParams {
         };
         probes.flatten().into_iter().chain(pairs).for_each(|warning| cx.warn(warning));
         let ones = cx.map(ones)?;
-        let groups = cx.map_groups(groups)?;
+        let groups = cx.map_groups(&groups)?;
         let mut table = columns();
         for (at, point) in chosen.into_iter().enumerate() {
             let loss = evaluate::loss_at(cx, &points.states, point)?;

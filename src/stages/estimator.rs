@@ -215,11 +215,13 @@ impl Estimator {
         let states = &points.states;
         match &self.method {
             Method::Hutchinson => {
-                let records = cx.map_groups(chosen.iter().map(|point| self.probes(states, point)).collect())?;
+                let records =
+                    cx.map_groups(&chosen.iter().map(|point| self.probes(states, point)).collect::<Vec<_>>())?;
                 records.iter().map(|records| found(forms(records)?, 0)).collect()
             }
             Method::Xtrace => {
-                let records = cx.map_groups(chosen.iter().map(|point| vec![self.xtrace(states, point)]).collect())?;
+                let records =
+                    cx.map_groups(&chosen.iter().map(|point| vec![self.xtrace(states, point)]).collect::<Vec<_>>())?;
                 records.iter().map(|records| self.estimated(&records[0])).collect()
             }
             Method::Deflated(deflation) => self.find_beside(cx, points, chosen, deflation),
@@ -247,8 +249,8 @@ impl Estimator {
             blocks.into_iter().zip(records.iter().map(|record| &record.outputs["subspace"])).collect();
         let beside = |point: &Point| (*deflation.rank, subspaces[&deflation.block(states, point)]);
         let held = cx.map(chosen.iter().map(|point| self.held(states, point, beside(point))).collect())?;
-        let probes = chosen.iter().map(|point| self.probes_beside(states, point, beside(point))).collect();
-        let records = cx.map_groups(probes)?;
+        let probes: Vec<_> = chosen.iter().map(|point| self.probes_beside(states, point, beside(point))).collect();
+        let records = cx.map_groups(&probes)?;
         let together = |(records, held): (&Vec<Record>, &Record)| {
             let Held { trace } = summary(held, "summary")?;
             found(forms(records)?.into_iter().map(|form| form + trace).collect(), *deflation.rank)

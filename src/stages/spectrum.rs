@@ -169,7 +169,7 @@ impl Work for SpectrumParams {
             steepest: points.states.steepest()?,
         };
         let mut made = Tables::new(asked);
-        for (point, records) in chosen.iter().zip(cx.map_groups(groups)?) {
+        for (point, records) in chosen.iter().zip(cx.map_groups(&groups)?) {
             let quadratures = self.quadratures(cx, &records)?;
             let loss = evaluate::loss_at(cx, &points.states, point)?;
             made.add(points.states.epoch_of(point.iteration), (point, loss), &quadratures)?;

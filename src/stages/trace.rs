@@ -97,21 +97,21 @@ impl TraceParams {
         if !*self.scale_invariant {
             return Ok(vec![None; chosen.len()]);
         }
-        let probes = chosen.iter().map(|point| self.estimator.scaled_probes(&points.states, point)).collect();
+        let probes: Vec<_> = chosen.iter().map(|point| self.estimator.scaled_probes(&points.states, point)).collect();
         let found = |records: &Vec<Record>| {
             let forms: Vec<ScaledForm> =
                 records.iter().map(|record| summary(record, "summary")).collect::<Result<_, _>>()?;
             let estimate = Estimate::of(&forms.iter().map(|form| form.quadratic_form).collect::<Vec<_>>())?;
             Ok(Some((forms[0].theta_norm, estimate)))
         };
-        cx.map_groups(probes)?.iter().map(found).collect()
+        cx.map_groups(&probes)?.iter().map(found).collect()
     }
 
     /// The traces of the single parts of θ.
     fn layers(&self, cx: &StageContext<'_>, points: &Points) -> Result<Table, Failure> {
         let (states, chosen) = (&points.states, self.chosen(points));
-        let probes = chosen.iter().map(|point| self.estimator.layer_probes(states, point)).collect();
-        let records = cx.map_groups(probes)?;
+        let probes: Vec<_> = chosen.iter().map(|point| self.estimator.layer_probes(states, point)).collect();
+        let records = cx.map_groups(&probes)?;
         let mut table = tables::table(&LAYER_COLUMNS);
         for (point, records) in chosen.iter().zip(&records) {
             let read = |record: &Record| tables::json::<Vec<LayerForm>>(cx, record, "layers");

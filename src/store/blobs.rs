@@ -98,7 +98,8 @@ impl Store {
         Ok(output)
     }
 
-    /// The bytes of an output, or `None` where they are gone or were damaged; a damaged blob is named and set aside.
+    /// The bytes of an output, or `None` where they are gone or were damaged; a damaged blob is named and set aside. What is not here is fetched
+    /// where a cache is shared.
     ///
     /// # Errors
     /// A disk that cannot be read.
@@ -106,6 +107,16 @@ impl Store {
         if let Some(text) = &output.inline {
             return Ok(Some(text.clone().into_bytes()));
         }
+        if let Some(bytes) = self.read_here(output)? {
+            return Ok(Some(bytes));
+        }
+        if !self.is_writable() {
+            return Ok(self.peek(output));
+        }
+        if self.fetch(output)? { self.read_here(output) } else { Ok(None) }
+    }
+
+    fn read_here(&self, output: &Output) -> Result<Option<Vec<u8>>, Error> {
         let path = self.layout.blob(&output.digest);
         let Some(bytes) = read_file(&path)? else { return Ok(None) };
         if Digest::of(&bytes) == output.digest {
@@ -170,7 +181,7 @@ impl Store {
             return self.write_beside(text.as_bytes(), beside);
         }
         let blob = self.layout.blob(&output.digest);
-        if length_of(&blob).is_none() {
+        if length_of(&blob).is_none() && !self.fetch(output)? {
             return Ok(false);
         }
         self.disk.copy(&blob, beside).map_err(Error::at("write", beside))?;
@@ -191,10 +202,12 @@ impl Store {
         output.inline.is_some() || length_of(&self.layout.blob(&output.digest)) == Some(output.length)
     }
 
-    /// The blob of this digest, as the output that it is, if there is one; it is not read.
+    /// The blob of this digest, as the output that it is, if there is one here or in the cache that is shared; it is not read.
     pub fn blob_of(&self, digest: &Digest) -> Option<Output> {
-        let length = length_of(&self.layout.blob(digest))?;
-        Some(Output { digest: *digest, length, inline: None })
+        match length_of(&self.layout.blob(digest)) {
+            Some(length) => Some(Output { digest: *digest, length, inline: None }),
+            None => self.shared_blob_of(digest),
+        }
     }
 }
 

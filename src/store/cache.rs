@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::disk::remove_all;
 use super::draft::Drafts;
+use super::exchange::Exchange;
 use super::layout::Layout;
 use super::lock::{Locks, Patience, lock_until};
 use super::makers::Makers;
@@ -31,6 +32,8 @@ pub struct Store {
     rooms: Mutex<Vec<Room>>,
     /// Whether files were placed that no sync has covered yet.
     pub(super) unsynced: AtomicBool,
+    /// The cache that this one shares with others, if any.
+    pub(super) exchange: Option<Exchange>,
     /// Locked shared by runs and alone by gc, for as long as the store is open.
     _gc: Option<File>,
 }
@@ -112,6 +115,7 @@ impl Store {
             drafts,
             rooms: Mutex::default(),
             unsynced: AtomicBool::new(false),
+            exchange: None,
             _gc: gc,
         }
     }
@@ -198,7 +202,7 @@ impl Records for Store {
     }
 
     fn noted(&self, sort: &Key) -> Vec<(Record, u64)> {
-        let hints = self.told(self.hints(sort).map(Some)).unwrap_or_default();
+        let hints = self.told(self.all_hints(sort).map(Some)).unwrap_or_default();
         hints.into_iter().filter_map(|hint| Some((Records::record(self, &hint.key)?, hint.reached))).collect()
     }
 }

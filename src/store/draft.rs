@@ -4,7 +4,7 @@
 //! Folders are made and swept under one lock, so that none is swept between being made and being locked.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -85,6 +85,18 @@ impl Drafts {
         Ok(draft)
     }
 
+    /// A draft that `fill` writes, if it says that it did.
+    pub(super) fn fill(&self, fill: impl FnOnce(&mut dyn Write) -> bool) -> Result<Option<Draft<'_>>, Error> {
+        let draft = Draft { drafts: self, path: self.fresh_path(), placed: false };
+        let file = self.disk.create(&draft.path).map_err(Error::at("create", &draft.path))?;
+        let mut filling = Filling { disk: &*self.disk, file, failure: None };
+        let filled = fill(&mut filling);
+        match filling.failure {
+            Some(cause) => Err(Error::at("write", &draft.path)(cause)),
+            None => Ok(filled.then_some(draft)),
+        }
+    }
+
     /// A draft with the content of the file at `from`, which is never loaded whole.
     pub(super) fn copy(&self, from: &Path) -> Result<Draft<'_>, Error> {
         let draft = Draft { drafts: self, path: self.fresh_path(), placed: false };
@@ -119,6 +131,28 @@ impl Drafts {
         let folder = path.parent().unwrap_or(path);
         let file = File::open(folder).map_err(Error::at("open", folder))?;
         self.disk.sync(&file).map_err(Error::at("sync", folder))
+    }
+}
+
+/// Writes to a draft, and keeps what the disk said where it failed.
+struct Filling<'d> {
+    disk: &'d dyn Disk,
+    file: File,
+    failure: Option<io::Error>,
+}
+
+impl Write for Filling<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.disk.write(&self.file, bytes).map_err(|error| {
+            let told = io::Error::from(error.kind());
+            self.failure.get_or_insert(error);
+            told
+        })?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

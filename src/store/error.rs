@@ -55,6 +55,14 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// The shared cache did not say what it has.
+    #[error("the shared cache `{address}` cannot be used: {cause}")]
+    Shared {
+        /// Where it is.
+        address: String,
+        /// What is wrong.
+        cause: crate::remote::Error,
+    },
     /// The run was cancelled while waiting for a lock.
     #[error("interrupted")]
     Interrupted,

@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::read_file;
 use super::sealed::{seal, unseal};
+use super::uploads::Upload;
 use super::{Error, Store};
 use crate::key::Key;
 
 pub(super) const HINTS: &str = "thalweg-hints 1";
 
 /// A record to go on from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Hint {
     /// Its key.
     pub key: Key,
@@ -30,6 +31,17 @@ impl Store {
         Ok(body.and_then(|body| serde_json::from_str(body.trim_end()).ok()).unwrap_or_default())
     }
 
+    /// The same with what the cache that is shared knows.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn all_hints(&self, key: &Key) -> Result<Vec<Hint>, Error> {
+        let mut hints = self.hints(key)?;
+        let more = self.shared_hints(key);
+        hints.extend(more.into_iter().filter(|hint| !hints.contains(hint)).collect::<Vec<_>>());
+        Ok(hints)
+    }
+
     /// Adds a hint under `key`. It is not synced: losing it loses nothing but time.
     ///
     /// # Errors
@@ -44,7 +56,9 @@ impl Store {
         }
         hints.push(hint);
         let body = serde_json::to_string(&hints).expect("invariant: hints serialise");
-        self.drafts.write(&seal(HINTS, &format!("{body}\n")))?.place(&self.layout.hints(key))
+        self.drafts.write(&seal(HINTS, &format!("{body}\n")))?.place(&self.layout.hints(key))?;
+        self.upload(|_| Upload::Hint(*key, hint));
+        Ok(())
     }
 }
 

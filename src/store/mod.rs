@@ -40,16 +40,18 @@
 //!
 //! `error`, `disk` (the few operations that write), `layout` (names), `draft` (writing a file whole), `lock` (kernel locks), `cache` (the
 //! store opens), `look` (where it may only be read), `blobs`, `records` (with `sealed`, their checksum), `reserve` (a miss is the right to write), `makers`, `roots` (with
-//! lists), `hints`, `memo`; then maintenance: `survey` (what is there and what is reached), `stats`, `verify`, `gc`, `size`.
+//! lists), `hints`, `memo`; then the cache that is shared with others: `signer`, `shared` (as seen from here), `uploads`, `exchange` (this store and it), `likeness` (collecting it); then maintenance: `survey` (what is there and what is reached), `stats`, `verify`, `gc`, `size`.
 
 mod blobs;
 mod cache;
 mod disk;
 mod draft;
 mod error;
+mod exchange;
 mod gc;
 mod hints;
 mod layout;
+mod likeness;
 mod lock;
 mod look;
 mod makers;
@@ -58,9 +60,13 @@ mod records;
 mod reserve;
 mod roots;
 mod sealed;
+mod shared;
+mod side_by_side;
+mod signer;
 mod size;
 mod stats;
 mod survey;
+mod uploads;
 mod verify;
 
 #[cfg(test)]
@@ -71,11 +77,16 @@ mod testing;
 pub use cache::{Alone, Store, Workspace};
 pub use disk::{Disk, RealDisk};
 pub use error::{Error, plain};
+pub use exchange::Fetched;
 pub use gc::{GcItem, GcOptions, GcPlan, GcSort};
 pub use hints::Hint;
+pub use likeness::Likeness;
 pub use lock::Held;
 pub use reserve::{Finished, Lookup, Remade, Reservation};
 pub use roots::Root;
+pub use shared::Shared;
+pub use signer::Signer;
 pub use size::{ParseSizeError, Size};
 pub use stats::{Count, KindStats, Stats};
+pub use uploads::Sent;
 pub use verify::{Damage, Verified};

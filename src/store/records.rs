@@ -16,7 +16,7 @@ enum Found {
 }
 
 impl Store {
-    /// The record under `key`, if there is a whole one in a format this program knows.
+    /// The record under `key`, if there is a whole one in a format this program knows, here or in the cache that is shared.
     ///
     /// # Errors
     /// A disk that cannot be read.
@@ -32,7 +32,9 @@ impl Store {
                 return Ok(Some((path, *record)));
             }
         }
-        Ok(None)
+        let Some(record) = self.fetch_record(key)? else { return Ok(None) };
+        self.note(&record);
+        Ok(Some((self.place_of(key)?, record)))
     }
 
     /// Where this program's record of `key` belongs: beside its own name where a record of an unknown format has that.
@@ -71,6 +73,7 @@ impl Store {
             draft.settle(&path)?;
         }
         self.note(record);
+        self.upload_record(&record.key);
         Ok(())
     }
 

@@ -100,7 +100,7 @@ impl Store {
         waiting: &dyn Fn(),
     ) -> Result<Option<Reservation<'_>>, Error> {
         let reservation = self.lock_key(key, Patience { cancelled, waiting })?;
-        Ok((!self.contains(gone)).then_some(reservation))
+        Ok((!self.can_have(gone)).then_some(reservation))
     }
 
     /// Keeps what several actions made: the blobs of all, then the records of all. Two syncs, however many there are.
@@ -128,6 +128,7 @@ impl Store {
         self.settle_all(batch)?;
         for record in &records {
             self.note(record);
+            self.upload_record(&record.key);
         }
         Ok(records)
     }

@@ -143,7 +143,9 @@ impl Store {
         let file = RootFile { checksum: checksum(root), root: root.clone() };
         let mut text = serde_json::to_string_pretty(&file).expect("invariant: a root serialises");
         text.push('\n');
-        self.drafts.write(text.as_bytes())?.settle(path)
+        self.drafts.write(text.as_bytes())?.settle(path)?;
+        self.upload_root(path);
+        Ok(())
     }
 
     /// The roots of all studies and profiles by their files, and which of these were found damaged just now.
@@ -167,6 +169,16 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The lock under which a stage's job is looked for and asked for.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when cancelled; a failing disk.
+    pub fn lock_job(&self, tag: &str, cancelled: &dyn Fn() -> bool, waiting: &dyn Fn()) -> Result<Held<'_>, Error> {
+        self.locks.take(&format!("job-{}", file_name(tag)), Patience { cancelled, waiting })
+    }
+}
+
 /// What is in a root's file.
 enum Found {
     Nothing,
@@ -174,10 +186,17 @@ enum Found {
     Whole(Root),
 }
 
+impl Root {
+    /// What the bytes of a root's file say; `None` where they are damaged.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let file = serde_json::from_slice::<RootFile>(bytes).ok()?;
+        (file.checksum == checksum(&file.root)).then_some(file.root)
+    }
+}
+
 fn find(path: &Path) -> Result<Found, Error> {
     let Some(bytes) = read_file(path)? else { return Ok(Found::Nothing) };
-    let file = serde_json::from_slice::<RootFile>(&bytes).ok().filter(|file| file.checksum == checksum(&file.root));
-    Ok(file.map_or(Found::Damage, |file| Found::Whole(file.root)))
+    Ok(Root::decode(&bytes).map_or(Found::Damage, Found::Whole))
 }
 
 fn checksum(root: &Root) -> Digest {

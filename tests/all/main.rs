@@ -14,3 +14,4 @@ mod project;
 mod rooms;
 mod runner;
 mod science;
+mod shared;

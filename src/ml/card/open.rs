@@ -42,6 +42,16 @@ pub struct Simulation {
 }
 
 impl Simulation {
+    /// How many cards.
+    pub fn count(&self) -> usize {
+        self.cards.len()
+    }
+
+    /// How many bytes each has.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// So many cards with so many bytes each.
     pub fn new(count: usize, bytes: usize) -> Self {
         Self { cards: (0..count).map(|_| Arc::default()).collect(), bytes, lost_after: None, seed: None }

@@ -1,0 +1,480 @@
+//! `--executor slurm`: each stale stage becomes a job, which this program submits, watches and speaks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufRead;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::project::Project;
+use super::worker::{self, Spec};
+use super::{Problem, Streams};
+use crate::cli::{OnInterrupt, RunArgs};
+use crate::event::{Event, Sink};
+use crate::execute::{Cancel, Failure};
+use crate::key::{Digest, Key};
+use crate::manifest::{Instance, Slurm};
+use crate::plan::{Plan, Standing, World, backend_of};
+use crate::report::words;
+use crate::schedule::{Elsewhere, Errand, Errands};
+use crate::slurm::{Commands, End, Error, Exit, Fate, Folder, Job, Queue, Request, State, Told};
+use crate::store::Store;
+
+/// Stages that have jobs at once; the others wait here.
+pub const AT_ONCE: usize = 1000;
+/// How often a job's files are looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// How often the queue is asked about a job: first soon, then less and less often.
+const FIRST_ASK: Duration = Duration::from_secs(1);
+const LONGEST_ASK: Duration = Duration::from_secs(15);
+/// How long a record may take to be seen here that another machine wrote.
+const UNSEEN: Duration = Duration::from_mins(1);
+/// A job that ended without a word for a reason that is not its own is submitted again so often.
+const RESUBMISSIONS: u32 = 3;
+/// Slurm's remarks on a job that waits are told when it has waited this long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A cluster, for one run.
+pub struct Cluster<'a> {
+    project: &'a Project,
+    args: &'a RunArgs,
+    store: &'a Store,
+    events: &'a dyn Sink,
+    cancel: Cancel,
+    queue: Queue,
+    program: PathBuf,
+    /// Jobs that this run waits for, by their names.
+    live: Mutex<BTreeMap<String, Job>>,
+}
+
+/// How a watched job ended.
+enum Ended {
+    /// The stage's record should be there.
+    Done(Errands),
+    /// It failed.
+    Failed(Failure),
+    /// It ended for a reason that is not its own, and may do better next time.
+    Again(String),
+}
+
+impl<'a> Cluster<'a> {
+    /// The cluster that Slurm's own configuration names.
+    pub fn new(
+        project: &'a Project,
+        args: &'a RunArgs,
+        store: &'a Store,
+        events: &'a dyn Sink,
+        cancel: Cancel,
+    ) -> Self {
+        let program = std::env::current_exe().unwrap_or_else(|_| "thalweg".into());
+        let (queue, live) = (Queue::default(), Mutex::default());
+        Self { project, args, store, events, cancel, queue, program, live }
+    }
+
+    fn live(&self) -> MutexGuard<'_, BTreeMap<String, Job>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, stage: &str, message: impl Into<String>) {
+        self.events.emit(Event::Note { stage: Some(stage.to_owned()), message: message.into() });
+    }
+
+    fn warn(&self, message: String) {
+        self.events.emit(Event::Warning { stage: None, message });
+    }
+
+    /// Calls Slurm for as long as this run goes on.
+    fn calling<T>(&self, call: impl FnOnce(&Commands<'_>) -> Result<T, Error>) -> Result<T, Failure> {
+        let cancelled = || self.cancel.raised();
+        let waiting = |problem: Option<&str>| match problem {
+            Some(problem) => self.warn(format!("{problem}; waiting for Slurm")),
+            None => self.events.emit(Event::Note { stage: None, message: "Slurm answers again".to_owned() }),
+        };
+        call(&Commands { cancelled: &cancelled, waiting: &waiting }).map_err(|error| match error {
+            Error::Cancelled => Failure::Interrupted,
+            Error::Refused(problem) | Error::Passing(problem) => Failure::Work(problem),
+        })
+    }
+
+    fn folder(&self, tag: &str) -> PathBuf {
+        self.store.root().join("slurm").join(tag)
+    }
+
+    /// What is asked of Slurm for a stage.
+    fn settings(&self, instance: &Instance) -> Slurm {
+        instance.slurm.over(&self.project.settings.slurm)
+    }
+
+    fn request(&self, instance: &Instance, backend: &str, after: Vec<u64>) -> Request {
+        let settings = self.settings(instance);
+        Request {
+            what: instance.name.clone(),
+            tasks: settings.shards.unwrap_or(1),
+            options: options(&settings, backend),
+            program: self.program.clone(),
+            verb: worker::VERB,
+            directory: std::env::current_dir().unwrap_or_else(|_| self.project.root.clone()),
+            after,
+        }
+    }
+
+    fn spec(&self, stage: Option<&str>, backend: &str, tasks: u64) -> Spec {
+        Spec::new(worker::words(self.args, self.project), self.project.text.clone(), stage, backend, tasks)
+    }
+
+    /// The job of a stage: one that was submitted before and still goes on, or a new one.
+    fn job(&self, errand: &Errand<'_>) -> Result<Job, Failure> {
+        let stage = &errand.instance.name;
+        let tag = tag_of(&errand.key);
+        let waiting = || self.note(stage, "another run asks for the same job; waiting for it");
+        let _held = self.store.lock_job(&tag, &|| self.cancel.raised(), &waiting)?;
+        for tag in [tag.clone(), self.tag_before(errand.instance)] {
+            let Some(mut job) = Folder::find(&self.folder(&tag)).and_then(Job::find) else { continue };
+            let over = job.exits().len() as u64 == job.tasks();
+            if !over && let Fate::Alive(_) = self.calling(|commands| job.fate(commands))? {
+                self.note(stage, format!("attached to {}", said(&job)));
+                return Ok(job);
+            }
+        }
+        self.submit(errand, &tag)
+    }
+
+    fn submit(&self, errand: &Errand<'_>, tag: &str) -> Result<Job, Failure> {
+        let request = self.request(errand.instance, errand.backend, Vec::new());
+        let spec = self.spec(Some(&errand.instance.name), errand.backend, request.tasks);
+        let job = self.submit_as(tag, &spec, &request)?;
+        self.note(&errand.instance.name, format!("submitted {}", said(&job)));
+        Ok(job)
+    }
+
+    fn submit_as(&self, tag: &str, spec: &Spec, request: &Request) -> Result<Job, Failure> {
+        let path = self.folder(tag);
+        let failed = |error: std::io::Error| {
+            Failure::Machine(format!("failed to write `{}`: {}", path.display(), Failure::said(&error)))
+        };
+        let folder = Folder::at(&path).map_err(failed)?;
+        spec.write(&folder).map_err(failed)?;
+        self.calling(|commands| Job::submit(folder, request, commands))
+    }
+
+    /// Watches a job to its end, and passes on what its tasks tell.
+    fn watch(&self, stage: &str, job: &mut Job) -> Result<Ended, Failure> {
+        let mut voice = Voice { cluster: self, told: Told::default(), hits: BTreeMap::new(), ran: BTreeSet::new() };
+        let (start, mut ask) = (Instant::now(), FIRST_ASK);
+        let (mut asked, mut missed, mut remark, mut trimmed) = (Instant::now(), 0, None, false);
+        loop {
+            voice.pass_on(job.folder());
+            let tasks = job.tasks();
+            let exits = job.exits().clone();
+            if let Some(exit) = exits.values().find(|exit| exit.end != End::Done) {
+                let failure = failure(exit);
+                self.calling(|commands| job.cancel(false, commands))?;
+                return Ok(Ended::Failed(failure));
+            }
+            if exits.len() as u64 == tasks {
+                return Ok(Ended::Done(voice.finish(job.folder())));
+            }
+            // What is done needs no more hands.
+            if !exits.is_empty() && !trimmed {
+                self.calling(|commands| job.cancel(true, commands))?;
+                trimmed = true;
+            }
+            if asked.elapsed() >= ask {
+                (asked, ask) = (Instant::now(), (ask * 3 / 2).min(LONGEST_ASK));
+                let states = self.calling(|commands| self.queue.states(job.name(), FIRST_ASK, commands))?;
+                let alive = states.iter().find(|state| state.is_alive());
+                missed = if alive.is_some() { 0 } else { missed + 1 };
+                if let Some(State::Pending(reason)) = alive
+                    && start.elapsed() > PATIENCE
+                    && remark.as_ref() != Some(reason)
+                {
+                    self.note(stage, format!("{} waits: {reason}", said(job)));
+                    remark = Some(reason.clone());
+                }
+                // A queue may be a moment behind, and what a job wrote last may be seen a moment later.
+                if missed >= 2 {
+                    let fate = self.calling(|commands| job.fate(commands))?;
+                    voice.pass_on(job.folder());
+                    let exits = job.exits().clone();
+                    let over = exits.values().any(|exit| exit.end == End::Done);
+                    match fate {
+                        _ if exits.values().any(|exit| exit.end != End::Done) => {}
+                        Fate::Alive(_) => {}
+                        _ if over => {
+                            return Ok(Ended::Done(voice.finish(job.folder())));
+                        }
+                        fate => return Ok(Self::verdict(job, &fate, !voice.ran.is_empty())),
+                    }
+                }
+            }
+            self.calling(|commands| commands.sleep(LOOK))?;
+        }
+    }
+
+    /// What became of a job that ended without saying how.
+    fn verdict(job: &Job, fate: &Fate, progressed: bool) -> Ended {
+        let what = said(job);
+        let states = match fate {
+            Fate::Ended(states) => &states[..],
+            Fate::Alive(_) | Fate::Unknown => &[],
+        };
+        let has = |state: &State| states.contains(state);
+        let log = job.folder().path().display();
+        let last = job.last_words().map_or_else(String::new, |words| format!("\n{words}"));
+        let work = |problem: String| Ended::Failed(Failure::Work(problem));
+        if has(&State::OutOfMemory) {
+            work(format!("{what} used more memory than it asked for; give it more `mem`"))
+        } else if has(&State::Timeout) && progressed {
+            Ended::Again(format!("{what} reached its time limit"))
+        } else if has(&State::Timeout) {
+            work(format!("{what} reached its time limit before one action was done; give it more `time`"))
+        } else if has(&State::Cancelled) {
+            work(format!("{what} was cancelled by somebody else"))
+        } else if has(&State::Failed) {
+            work(format!("{what} failed without a word; what it printed is in `{log}`{last}"))
+        } else if has(&State::Evicted) {
+            Ended::Again(format!("the machine failed under {what}"))
+        } else {
+            Ended::Again(format!("{what} is gone and nobody knows how it ended"))
+        }
+    }
+
+    /// The record must be there; another machine's files may be seen a moment later.
+    fn await_record(&self, errand: &Errand<'_>, job: &Job) -> Result<(), Failure> {
+        let start = Instant::now();
+        while self.store.record(&errand.key)?.is_none() {
+            if start.elapsed() > UNSEEN {
+                let (what, name) = (said(job), &errand.instance.name);
+                let problem = "a file that it reads was edited meanwhile, or the job's machine has another cache";
+                return Err(Failure::Work(format!("{what} is done and there is no record of `{name}`: {problem}")));
+            }
+            self.calling(|commands| commands.sleep(LOOK))?;
+        }
+        Ok(())
+    }
+
+    /// Submits everything that is stale at once, each job after those of the stages above it, and a last one that writes the results.
+    ///
+    /// # Errors
+    /// Slurm refuses; an interruption.
+    pub fn detach(&self, wanted: &[usize], world: &dyn World, streams: &mut Streams<'_>) -> Result<(), Problem> {
+        let study = &self.project.study;
+        let plan = Plan::make(study, wanted, world);
+        let problem = |failure: Failure| match failure {
+            Failure::Interrupted => Problem::Interrupted,
+            failure => Problem::Machine(failure.to_string()),
+        };
+        let mut ids: BTreeMap<usize, u64> = BTreeMap::new();
+        for (i, standing) in &plan.stages {
+            let instance = &study.instances[*i];
+            let key = match standing {
+                Standing::Fresh { .. } => continue,
+                Standing::Stale { key, .. } => Some(*key),
+                Standing::Pending { .. } => None,
+            };
+            let backend = backend_of(instance, world);
+            let tag = key.map_or_else(|| self.tag_before(instance), |key| tag_of(&key));
+            let above = instance.inputs.iter().flat_map(|edge| &edge.upstream);
+            let mut after: Vec<u64> = above.filter_map(|upstream| ids.get(upstream).copied()).collect();
+            after.sort_unstable();
+            after.dedup();
+            let job = self.detached(&tag, instance, backend, after).map_err(problem)?;
+            ids.extend(job.id().map(|id| (*i, id)));
+            writeln!(streams.err, "{}: {}", instance.name, said(&job))?;
+        }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let after = ids.values().copied().collect();
+        let spec = self.spec(None, world.backend(), 1);
+        let (what, options) = ("results".to_owned(), options(&self.project.settings.slurm, "cpu"));
+        let directory = std::env::current_dir().unwrap_or_else(|_| self.project.root.clone());
+        let request =
+            Request { what, tasks: 1, options, program: self.program.clone(), verb: worker::VERB, directory, after };
+        let tag = format!("results-{}", self.digest(""));
+        let job = self.submit_as(&tag, &spec, &request).map_err(problem)?;
+        writeln!(streams.err, "results: {}", said(&job))?;
+        let manifest = self.args.study.manifest.display();
+        writeln!(
+            streams.err,
+            "the same command without `--detach` attaches to these jobs: thalweg run {manifest} --executor slurm"
+        )?;
+        Ok(())
+    }
+
+    /// A job that runs by itself, unless there is one.
+    fn detached(&self, tag: &str, instance: &Instance, backend: &str, after: Vec<u64>) -> Result<Job, Failure> {
+        let _held = self.store.lock_job(tag, &|| self.cancel.raised(), &|| ())?;
+        if let Some(job) = Folder::find(&self.folder(tag)).and_then(Job::find)
+            && let Fate::Alive(_) = self.calling(|commands| job.fate(commands))?
+        {
+            return Ok(job);
+        }
+        let request = self.request(instance, backend, after);
+        let spec = self.spec(Some(&instance.name), backend, request.tasks);
+        self.submit_as(tag, &spec, &request)
+    }
+
+    /// What a stage's job is found by while the stage's key is not known: the study as it is written.
+    fn tag_before(&self, instance: &Instance) -> String {
+        format!("ahead-{}", self.digest(&instance.name))
+    }
+
+    fn digest(&self, what: &str) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let words = worker::words(self.args, self.project);
+        let words = words.iter().map(|word| word.as_encoded_bytes());
+        for part in words.chain([self.project.text.as_bytes(), what.as_bytes()]) {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        Digest::from_hasher(&hasher).to_string()[..32].to_owned()
+    }
+
+    /// After an interruption: whether the jobs that go on are to be cancelled is asked, where somebody can answer.
+    ///
+    /// # Errors
+    /// Nobody to be told.
+    pub fn leave_or_cancel(&self, streams: &mut Streams<'_>, asks: bool) -> Result<(), Problem> {
+        let jobs: Vec<Job> = self.live().values().cloned().collect();
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let count = words::count(jobs.len() as u64, "job");
+        let cancel = match self.args.on_interrupt {
+            OnInterrupt::Cancel => true,
+            OnInterrupt::Leave => false,
+            OnInterrupt::Ask if !asks => false,
+            OnInterrupt::Ask => {
+                write!(streams.err, "cancel {count}, or leave them to go on? [cancel/LEAVE] ")?;
+                streams.err.flush()?;
+                let mut answer = String::new();
+                let read = std::io::stdin().lock().read_line(&mut answer);
+                read.is_ok() && answer.trim().to_lowercase().starts_with('c')
+            }
+        };
+        if !cancel {
+            writeln!(streams.err, "{count} left to go on; the same command attaches to them")?;
+            return Ok(());
+        }
+        let until = Instant::now() + Duration::from_mins(1);
+        let commands = Commands { cancelled: &|| Instant::now() > until, waiting: &|_| () };
+        for job in &jobs {
+            match job.cancel(false, &commands) {
+                Ok(()) => writeln!(streams.err, "cancelled {}", said(job))?,
+                Err(error) => writeln!(streams.err, "error: {} was not cancelled: {error}", said(job))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Elsewhere for Cluster<'_> {
+    fn run(&self, errand: &Errand<'_>) -> Result<Errands, Failure> {
+        let stage = &errand.instance.name;
+        let mut resubmissions = 0;
+        let mut job = self.job(errand)?;
+        loop {
+            self.live().insert(job.name().to_owned(), job.clone());
+            let ended = self.watch(stage, &mut job);
+            if !matches!(ended, Err(Failure::Interrupted)) {
+                self.live().remove(job.name());
+            }
+            match ended? {
+                Ended::Failed(failure) => return Err(failure),
+                Ended::Done(errands) => {
+                    self.await_record(errand, &job)?;
+                    job.folder().clone().remove();
+                    return Ok(errands);
+                }
+                Ended::Again(why) => {
+                    // A limit that lets some work through each time is no fault.
+                    let time_over = why.ends_with("time limit");
+                    resubmissions += u32::from(!time_over);
+                    if resubmissions > RESUBMISSIONS {
+                        return Err(Failure::Machine(format!("{why}, {RESUBMISSIONS} times in a row")));
+                    }
+                    self.events.emit(Event::Warning {
+                        stage: Some(stage.clone()),
+                        message: format!("{why}; it is submitted again"),
+                    });
+                    job = self.submit(errand, &tag_of(&errand.key))?;
+                }
+            }
+        }
+    }
+}
+
+/// Speaks for a job's tasks.
+struct Voice<'a> {
+    cluster: &'a Cluster<'a>,
+    told: Told,
+    /// Actions that some task found, which another of this job may have made.
+    hits: BTreeMap<Key, Event>,
+    ran: BTreeSet<Key>,
+}
+
+impl Voice<'_> {
+    fn pass_on(&mut self, folder: &Folder) {
+        for line in self.told.more(folder) {
+            let Ok(event) = serde_json::from_str::<Event>(&line) else { continue };
+            match &event {
+                Event::ActionHit { key, .. } => drop(self.hits.insert(*key, event)),
+                Event::ActionFinished { key, .. } => {
+                    self.ran.insert(*key);
+                    self.cluster.events.emit(event);
+                }
+                Event::ActionStarted { .. }
+                | Event::StageProgress { .. }
+                | Event::Remade { .. }
+                | Event::Quarantined { .. }
+                | Event::Warning { .. }
+                | Event::Note { .. } => self.cluster.events.emit(event),
+                _ => {}
+            }
+        }
+    }
+
+    /// What was found, now that it is known what was made.
+    fn finish(&mut self, folder: &Folder) -> Errands {
+        self.pass_on(folder);
+        self.hits.retain(|key, _| !self.ran.contains(key));
+        let errands = Errands { hit: self.hits.len() as u64, ran: self.ran.len() as u64 };
+        for event in std::mem::take(&mut self.hits).into_values() {
+            self.cluster.events.emit(event);
+        }
+        errands
+    }
+}
+
+fn failure(exit: &Exit) -> Failure {
+    let message = exit.message.clone();
+    match exit.end {
+        End::Done | End::Work => Failure::Work(message),
+        End::Lost => Failure::Lost(message),
+        End::Machine => Failure::Machine(message),
+    }
+}
+
+fn tag_of(key: &Key) -> String {
+    key.to_string()[..32].to_owned()
+}
+
+/// A job as people know it.
+fn said(job: &Job) -> String {
+    let id = job.id().map_or_else(|| format!("job `{}`", job.name()), |id| format!("job {id}"));
+    if job.tasks() > 1 { format!("{id} of {} tasks", job.tasks()) } else { id }
+}
+
+fn options(settings: &Slurm, backend: &str) -> Vec<String> {
+    let gpu = (backend == "cuda").then(|| "gpu:1".to_owned());
+    let given = [
+        ("partition", settings.partition.clone()),
+        ("account", settings.account.clone()),
+        ("time", settings.time.clone()),
+        ("gres", settings.gres.clone().or(gpu)),
+        ("cpus-per-task", settings.cpus.map(|cpus| cpus.to_string())),
+        ("mem", settings.mem.clone()),
+    ];
+    let given = given.into_iter().filter_map(|(name, value)| Some(format!("--{name}={}", value?)));
+    given.chain(settings.extra.iter().cloned()).collect()
+}

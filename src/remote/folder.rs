@@ -1,0 +1,206 @@
+//! A folder that several machines reach, such as one of a network's file systems.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::{Error, Listed, Objects};
+
+/// Where objects are written before they get their names; no object's name begins so.
+const PARTIAL: &str = ".partial";
+/// What was left there by a program that is gone is removed after this long.
+const LEFT_BEHIND: Duration = Duration::from_hours(24);
+
+/// Objects as files below a folder.
+pub(super) struct Folder {
+    address: String,
+    root: PathBuf,
+    count: AtomicU64,
+}
+
+impl Folder {
+    pub(super) fn at(address: &str, root: PathBuf) -> Self {
+        Self { address: address.to_owned(), root, count: AtomicU64::new(0) }
+    }
+
+    fn write(partial: &Path, from: &mut dyn Read, bytes: u64) -> Result<(), Error> {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(partial).map_err(at("create", partial))?;
+        let mut buffer = vec![0; 1 << 20];
+        let mut left = bytes;
+        loop {
+            let read = from.read(&mut buffer).map_err(|error| Error::Here(said(&error)))?;
+            if read == 0 {
+                break;
+            }
+            left = left.checked_sub(read as u64).ok_or_else(changed)?;
+            file.write_all(&buffer[..read]).map_err(at("write", partial))?;
+        }
+        if left > 0 {
+            return Err(changed());
+        }
+        file.sync_all().map_err(at("sync", partial))
+    }
+
+    fn partials(&self) -> PathBuf {
+        self.root.join(PARTIAL)
+    }
+
+    /// Nobody waits for what a program that is gone was writing.
+    fn sweep(&self) {
+        for entry in fs::read_dir(self.partials()).into_iter().flatten().flatten() {
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            let age = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
+            if age.is_some_and(|age| age > LEFT_BEHIND) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+impl Objects for Folder {
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn get(&self, name: &str, to: &mut dyn Write) -> Result<bool, Error> {
+        // Where the whole folder is gone nothing can be said of what it holds.
+        fs::read_dir(&self.root).map_err(at("read", &self.root))?;
+        let path = self.root.join(name);
+        let mut file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            file => file.map_err(at("read", &path))?,
+        };
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let read = file.read(&mut buffer).map_err(at("read", &path))?;
+            if read == 0 {
+                return Ok(true);
+            }
+            to.write_all(&buffer[..read]).map_err(|error| Error::Here(said(&error)))?;
+        }
+    }
+
+    fn put(&self, name: &str, from: &mut dyn Read, bytes: u64) -> Result<(), Error> {
+        let (path, partials) = (self.root.join(name), self.partials());
+        fs::create_dir_all(&partials).map_err(at("create folder", &partials))?;
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let partial = partials.join(format!("{host}-{}-{number}", std::process::id()));
+        // A number that this machine gave to another program before is free again.
+        let _ = fs::remove_file(&partial);
+        let written = Self::write(&partial, from, bytes).and_then(|()| {
+            let folder = path.parent().unwrap_or(&self.root);
+            fs::create_dir_all(folder).map_err(at("create folder", folder))?;
+            fs::rename(&partial, &path).map_err(at("write", &path))?;
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(at("sync", folder))
+        });
+        if written.is_err() {
+            let _ = fs::remove_file(&partial);
+        }
+        written
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, Error> {
+        let mut open = vec![if folder.is_empty() { self.root.clone() } else { self.root.join(folder) }];
+        let mut listed = Vec::new();
+        fs::create_dir_all(&self.root).map_err(at("create folder", &self.root))?;
+        while let Some(folder) = open.pop() {
+            let entries = match fs::read_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries.map_err(at("list", &folder))?,
+            };
+            for entry in entries {
+                let path = entry.map_err(at("list", &folder))?.path();
+                let Ok(metadata) = fs::metadata(&path) else { continue };
+                let name = path.strip_prefix(&self.root).ok().and_then(Path::to_str);
+                match name {
+                    Some(PARTIAL) | None => {}
+                    Some(_) if metadata.is_dir() => open.push(path),
+                    Some(name) => listed.push(Listed { name: name.to_owned(), bytes: metadata.len() }),
+                }
+            }
+        }
+        listed.sort();
+        Ok(listed)
+    }
+
+    fn remove(&self, names: &[String]) -> Result<(), Error> {
+        self.sweep();
+        for name in names {
+            let path = self.root.join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("remove", &path)(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.display().to_string();
+    move |error| Error::Place(format!("failed to {operation} `{path}`: {}", said(&error)))
+}
+
+fn said(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+/// What is put must have the length that was said.
+pub(super) fn changed() -> Error {
+    Error::Here("the file changed while it was read".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::at("file:///x", place.path().join("shared"));
+        (place, folder)
+    }
+
+    fn got(folder: &Folder, name: &str) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        folder.get(name, &mut bytes).unwrap().then_some(bytes)
+    }
+
+    #[test]
+    fn objects_are_put_whole_listed_replaced_and_removed() {
+        let (_place, folder) = folder();
+        assert_eq!(folder.list("").unwrap(), []);
+        assert_eq!(got(&folder, "blobs/ab/one"), None);
+        for (name, bytes) in [("blobs/ab/one", &b"1"[..]), ("blobs/cd/two", b"22"), ("blobs/ab/one", b"333")] {
+            folder.put(name, &mut &bytes[..], bytes.len() as u64).unwrap();
+            assert_eq!(got(&folder, name).as_deref(), Some(bytes));
+        }
+        let listed = |name: &str, bytes| Listed { name: name.to_owned(), bytes };
+        assert_eq!(folder.list("blobs").unwrap(), [listed("blobs/ab/one", 3), listed("blobs/cd/two", 2)]);
+        assert_eq!(folder.list("blobs/cd").unwrap(), [listed("blobs/cd/two", 2)]);
+        assert_eq!(folder.list("records").unwrap(), []);
+        folder.remove(&["blobs/ab/one".to_owned(), "nothing".to_owned()]).unwrap();
+        assert_eq!(folder.list("").unwrap(), [listed("blobs/cd/two", 2)]);
+    }
+
+    #[test]
+    fn what_is_longer_or_shorter_than_was_said_is_not_put() {
+        let (_place, folder) = folder();
+        for said in [0, 4, 6] {
+            assert_eq!(folder.put("x", &mut &b"12345"[..], said), Err(changed()));
+            assert_eq!(folder.list("").unwrap(), []);
+        }
+        assert_eq!(fs::read_dir(folder.partials()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_is_no_empty_one() {
+        let (place, folder) = folder();
+        folder.put("x", &mut &b"1"[..], 1).unwrap();
+        drop(place);
+        assert!(matches!(folder.get("x", &mut Vec::new()), Err(Error::Place(_))));
+    }
+}

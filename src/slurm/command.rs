@@ -1,0 +1,226 @@
+//! One call of Slurm: with a limit on how long it may take, and again and again while the controller is not there.
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long one call may take.
+const LIMIT: Duration = Duration::from_secs(30);
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// How often a call is looked after.
+const TICK: Duration = Duration::from_millis(5);
+/// The longest answer that is taken: a line for each of some million tasks.
+const LONGEST_ANSWER_BYTES: u64 = 256 << 20;
+/// What Slurm says where the same call may succeed later. Of a queue that is full it says that a limit is reached.
+const PASSING: [&str; 14] = [
+    "unable to contact slurm controller",
+    "unable to contact the slurm controller",
+    "socket timed out",
+    "connection refused",
+    "connection timed out",
+    "communication connection failure",
+    "communications connection failure",
+    "zero bytes were transmitted",
+    "backup controller",
+    "resource temporarily unavailable",
+    "temporarily unable to accept job",
+    "job submit limit",
+    "maxsubmitjob",
+    "slurmctld is in standby",
+];
+
+/// Why a call gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The controller is not there, or takes no more for now: the same call may succeed later.
+    #[error("{0}")]
+    Passing(String),
+    /// Slurm refused.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody waits any longer.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+/// How Slurm is called.
+pub struct Commands<'a> {
+    /// Whether nobody waits any longer.
+    pub cancelled: &'a (dyn Fn() -> bool + Sync),
+    /// Told once each time the controller turns out not to be there, with what Slurm said; and with nothing when it is there again.
+    pub waiting: &'a (dyn Fn(Option<&str>) + Sync),
+}
+
+impl Commands<'_> {
+    /// What a program of Slurm's prints, called again while the controller is not there.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], and [`Error::Cancelled`].
+    pub fn call(&self, program: &str, args: &[String]) -> Result<String, Error> {
+        self.patiently(|| self.once(program, args))
+    }
+
+    /// Does something that calls Slurm, again while the controller is not there.
+    ///
+    /// # Errors
+    /// Those of `attempt` but [`Error::Passing`], and [`Error::Cancelled`].
+    pub fn patiently<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+        let mut pause = FIRST_PAUSE;
+        let mut told = false;
+        loop {
+            match attempt() {
+                Err(Error::Passing(problem)) => {
+                    if !told {
+                        (self.waiting)(Some(&problem));
+                        told = true;
+                    }
+                    self.sleep(pause)?;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                answer => {
+                    if told {
+                        (self.waiting)(None);
+                    }
+                    return answer;
+                }
+            }
+        }
+    }
+
+    /// Waits, unless nobody waits any longer.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub fn sleep(&self, pause: Duration) -> Result<(), Error> {
+        let until = Instant::now() + pause;
+        while Instant::now() < until {
+            if (self.cancelled)() {
+                return Err(Error::Cancelled);
+            }
+            std::thread::sleep(Duration::from_millis(50).min(pause));
+        }
+        if (self.cancelled)() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// What a program of Slurm's prints, called once.
+    ///
+    /// # Errors
+    /// As it says; a program that is not there, or that takes too long.
+    pub fn once(&self, program: &str, args: &[String]) -> Result<String, Error> {
+        let spawned =
+            Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Error::Refused(format!(
+                "there is no `{program}` here; is this a machine from which jobs are submitted?"
+            )),
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::OutOfMemory => Error::Passing(error.to_string()),
+            _ => Error::Refused(format!("failed to run `{program}`: {error}")),
+        })?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let (out, err) = (std::thread::spawn(move || read(out)), std::thread::spawn(move || read(err)));
+        let status = wait(&mut child, program)?;
+        let text = |reader: std::thread::JoinHandle<String>| reader.join().unwrap_or_default();
+        let (out, err) = (text(out), text(err));
+        if status.success() {
+            return Ok(out);
+        }
+        let said = words(&err, &out);
+        let lower = said.to_lowercase();
+        let problem =
+            if said.is_empty() { format!("`{program}` failed: {status}") } else { format!("`{program}`: {said}") };
+        Err(if PASSING.iter().any(|words| lower.contains(words)) {
+            Error::Passing(problem)
+        } else {
+            Error::Refused(problem)
+        })
+    }
+}
+
+fn read(from: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        // What could be read of it is what there is.
+        let _ = from.take(LONGEST_ANSWER_BYTES).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn wait(child: &mut Child, program: &str) -> Result<std::process::ExitStatus, Error> {
+    let until = Instant::now() + LIMIT;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) if Instant::now() < until => std::thread::sleep(TICK),
+            Ok(None) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(Error::Passing(format!("`{program}` did not answer within {} s", LIMIT.as_secs())));
+            }
+            Err(error) => return Err(Error::Refused(format!("failed to wait for `{program}`: {error}"))),
+        }
+    }
+}
+
+/// What Slurm said, on one line, without what it puts before every line.
+fn words(err: &str, out: &str) -> String {
+    let said = if err.trim().is_empty() { out } else { err };
+    let plain = |line: &str| {
+        let line = line.trim();
+        let line =
+            line.split_once(": ").filter(|(who, _)| ["sbatch", "squeue", "scontrol", "scancel", "sacct"].contains(who));
+        line.map_or_else(String::new, |(_, rest)| rest.trim_start_matches("error: ").to_owned())
+    };
+    let lines: Vec<String> = said
+        .lines()
+        .map(|line| Some(plain(line)).filter(|plain| !plain.is_empty()).unwrap_or_else(|| line.trim().to_owned()))
+        .collect();
+    lines.iter().filter(|line| !line.is_empty()).cloned().collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn call(script: &str) -> Result<String, Error> {
+        let commands = Commands { cancelled: &|| false, waiting: &|_| () };
+        commands.once("sh", &["-c".to_owned(), script.to_owned()])
+    }
+
+    #[test]
+    fn an_answer_a_refusal_and_a_controller_that_is_not_there_are_told_apart() {
+        assert_eq!(call("echo 12"), Ok("12\n".to_owned()));
+        let refused = call("echo 'sbatch: error: invalid partition specified: nope' >&2; exit 1");
+        assert_eq!(refused, Err(Error::Refused("`sh`: invalid partition specified: nope".into())));
+        let gone = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)";
+        assert_eq!(call(&format!("echo '{gone}' >&2; exit 1")), Err(Error::Passing(format!("`sh`: {gone}"))));
+        assert!(matches!(call("exit 3"), Err(Error::Refused(_))));
+        let commands = Commands { cancelled: &|| false, waiting: &|_| () };
+        let missing = commands.once("no-such-program-of-slurm", &[]).unwrap_err().to_string();
+        assert!(missing.starts_with("there is no `no-such-program-of-slurm` here"), "{missing}");
+    }
+
+    #[test]
+    fn a_long_answer_does_not_stop_a_call() {
+        assert_eq!(call("head -c 300000 /dev/zero | tr '\\0' x").unwrap().len(), 300_000);
+    }
+
+    #[test]
+    fn a_controller_that_is_not_there_is_waited_for_and_told_once() {
+        let told = Mutex::new(Vec::new());
+        let commands = Commands {
+            cancelled: &|| false,
+            waiting: &|problem| told.lock().unwrap().push(problem.map(str::to_owned)),
+        };
+        let mut left = 2;
+        let answer = commands.patiently(|| {
+            left -= 1;
+            if left >= 0 { Err(Error::Passing("gone".into())) } else { Ok(7) }
+        });
+        assert_eq!((answer, told.into_inner().unwrap()), (Ok(7), vec![Some("gone".into()), None]));
+        let commands = Commands { cancelled: &|| true, waiting: &|_| () };
+        assert_eq!(commands.patiently(|| Err::<(), _>(Error::Passing("gone".into()))), Err(Error::Cancelled));
+    }
+}

@@ -1,0 +1,220 @@
+//! The store and a cache that it shares: what is missing here comes from there, what is made here goes there, and all of either at once.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::hints::Hint;
+use super::layout::files_below;
+use super::lock::Patience;
+use super::shared::Shared;
+use super::side_by_side::side_by_side;
+use super::uploads::{Sent, Upload, Uploads};
+use super::{Error, Store};
+use crate::key::{Digest, Key, Level, Output, Record};
+use crate::remote::WriteBack;
+
+/// Where a store's misses are looked for and its results go.
+pub(super) struct Exchange {
+    pub(super) shared: Arc<Shared>,
+    uploads: Uploads,
+}
+
+/// What came from a shared cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Records.
+    pub records: u64,
+    /// Blobs.
+    pub blobs: u64,
+    /// The bytes of the blobs.
+    pub bytes: u64,
+    /// Blobs that records name and that could not be had.
+    pub absent: u64,
+}
+
+impl Store {
+    /// With a cache that it shares.
+    #[must_use]
+    pub fn sharing(mut self, shared: Shared, when: WriteBack) -> Self {
+        let shared = Arc::new(shared);
+        let when = if self.is_writable() { when } else { WriteBack::Never };
+        let uploads = Uploads::new(Arc::clone(&shared), self.layout.clone(), when);
+        self.exchange = Some(Exchange { shared, uploads });
+        self
+    }
+
+    fn shared(&self) -> Option<&Shared> {
+        self.exchange.as_ref().map(|exchange| &*exchange.shared)
+    }
+
+    pub(super) fn upload(&self, upload: impl FnOnce(&Shared) -> Upload) {
+        if let Some(exchange) = &self.exchange {
+            exchange.uploads.add(upload(&exchange.shared));
+        }
+    }
+
+    pub(super) fn upload_record(&self, key: &Key) {
+        self.upload(|_| Upload::Record(*key));
+    }
+
+    pub(super) fn upload_root(&self, path: &Path) {
+        if let Some((study, profile)) = study_of(path) {
+            self.upload(|shared| Upload::Root(path.to_owned(), shared.root(&study, &profile, &self.who())));
+        }
+    }
+
+    /// Whose roots are whose: one cache on one machine.
+    fn who(&self) -> String {
+        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let root = std::path::absolute(self.root()).unwrap_or_else(|_| self.root().to_owned());
+        Digest::of(format!("{machine}\0{}", root.display()).as_bytes()).short()
+    }
+
+    /// Whether an output's bytes are here, or are to be had from the cache that is shared.
+    pub fn can_have(&self, output: &Output) -> bool {
+        self.contains(output) || self.shared().is_some_and(|shared| shared.has_blob(output))
+    }
+
+    /// Waits until everything that was made is in the shared cache, and says what went there; `waiting` is told how much is left.
+    pub fn finish_uploads(&self, cancelled: &dyn Fn() -> bool, waiting: &dyn Fn(u64)) -> Sent {
+        self.exchange.as_ref().map_or_else(Sent::default, |exchange| exchange.uploads.finish(cancelled, waiting))
+    }
+
+    /// A record from the shared cache, which is then here too. A stage's comes with its list or not at all: without it nobody knows what the
+    /// stage reaches, and whoever makes it again finds all its actions.
+    pub(super) fn fetch_record(&self, key: &Key) -> Result<Option<Record>, Error> {
+        let Some(shared) = self.shared() else { return Ok(None) };
+        let Some((record, bytes)) = shared.get_record(key) else { return Ok(None) };
+        if !self.is_writable() {
+            return Ok(Some(record));
+        }
+        if record.fingerprint.level == Level::Stage {
+            let Some(list) = shared.get_list(key) else { return Ok(None) };
+            self.place_unsynced(self.drafts.write(&list)?, &self.layout.list(key))?;
+        }
+        self.place_unsynced(self.drafts.write(&bytes)?, &self.place_of(key)?)?;
+        Ok(Some(record))
+    }
+
+    /// Brings an output's bytes here, if they are to be had; whether they are here then. Two syncs.
+    pub(super) fn fetch(&self, output: &Output) -> Result<bool, Error> {
+        self.fetch_and(output, true)
+    }
+
+    /// The same, synced or left to a sync of everything.
+    fn fetch_and(&self, output: &Output, synced: bool) -> Result<bool, Error> {
+        let Some(shared) = self.shared().filter(|_| self.is_writable()) else { return Ok(false) };
+        // One at a time fetches it; the others find it.
+        let name = format!("fetch-{}", output.digest);
+        let _held = self.locks.take(&name, Patience::UNLIMITED)?;
+        if self.contains(output) {
+            return Ok(true);
+        }
+        let Some(draft) = self.drafts.fill(|file| shared.get_blob(output, file))? else { return Ok(false) };
+        let place = self.layout.blob(&output.digest);
+        if synced {
+            draft.settle(&place)?;
+        } else {
+            draft.place(&place)?;
+        }
+        Ok(true)
+    }
+
+    /// The bytes of an output from the shared cache, where nothing may be written here.
+    pub(super) fn peek(&self, output: &Output) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.shared()?.get_blob(output, &mut bytes).then_some(bytes)
+    }
+
+    /// The blob with this digest in the shared cache, as the output that it is.
+    pub(super) fn shared_blob_of(&self, digest: &Digest) -> Option<Output> {
+        let length = self.shared()?.has(&Shared::blob(digest))?;
+        Some(Output { digest: *digest, length, inline: None })
+    }
+
+    pub(super) fn shared_hints(&self, sort: &Key) -> Vec<Hint> {
+        self.shared().map(|shared| shared.hints(sort)).unwrap_or_default()
+    }
+
+    /// The keys of all records in the shared cache that are to be had.
+    pub(super) fn shared_keys(&self) -> Result<BTreeSet<Key>, Error> {
+        let Some(shared) = self.shared() else { return Ok(BTreeSet::new()) };
+        shared.keys().map_err(|cause| Error::Shared { address: shared.objects().address().to_owned(), cause })
+    }
+
+    /// Puts up everything that is here and not there: records with their blobs, lists, roots.
+    ///
+    /// # Errors
+    /// A disk that cannot be read; a shared cache that cannot be listed.
+    pub fn push(&self, cancelled: &dyn Fn() -> bool, waiting: &dyn Fn(u64)) -> Result<Sent, Error> {
+        let there = self.shared_keys()?;
+        for key in self.keys()? {
+            let incomplete = |record: &Record| {
+                let mut blobs = record.outputs.values().filter(|output| output.inline.is_none());
+                let missing = |output: &Output| self.shared().is_some_and(|shared| !shared.has_blob(output));
+                blobs.any(|output| self.contains(output) && missing(output))
+            };
+            if !there.contains(&key) || self.record(&key)?.as_ref().is_some_and(incomplete) {
+                self.upload_record(&key);
+            }
+        }
+        files_below(&self.layout.roots())?.iter().for_each(|path| self.upload_root(path));
+        Ok(self.finish_uploads(cancelled, waiting))
+    }
+
+    /// Brings here every record of the shared cache, and unless `records_only` every blob that records here name. `waiting` is told how much is
+    /// left.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when cancelled; a failing disk; a shared cache that cannot be listed.
+    pub fn pull(
+        &self,
+        records_only: bool,
+        cancelled: &(dyn Fn() -> bool + Sync),
+        waiting: &(dyn Fn(u64) + Sync),
+    ) -> Result<Fetched, Error> {
+        let here: BTreeSet<Key> = self.keys()?.into_iter().collect();
+        let missing: Vec<Key> = self.shared_keys()?.difference(&here).copied().collect();
+        let records = AtomicU64::new(0);
+        side_by_side(&missing, cancelled, waiting, |key| {
+            records.fetch_add(u64::from(self.record(key)?.is_some()), Ordering::Relaxed);
+            Ok(())
+        })?;
+        let mut fetched = Fetched { records: records.into_inner(), ..Fetched::default() };
+        if !records_only {
+            let mut outputs: Vec<Output> = Vec::new();
+            let mut met = BTreeSet::new();
+            for key in self.keys()? {
+                let blobs = self.record(&key)?.into_iter().flat_map(|record| record.outputs.into_values());
+                outputs.extend(blobs.filter(|output| !self.contains(output) && met.insert(output.digest)));
+            }
+            let (blobs, bytes, absent) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+            side_by_side(&outputs, cancelled, waiting, |output| {
+                if self.fetch_and(output, false)? {
+                    blobs.fetch_add(1, Ordering::Relaxed);
+                    bytes.fetch_add(output.length, Ordering::Relaxed);
+                } else {
+                    absent.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(())
+            })?;
+            fetched = Fetched {
+                blobs: blobs.into_inner(),
+                bytes: bytes.into_inner(),
+                absent: absent.into_inner(),
+                ..fetched
+            };
+        }
+        self.drafts.sync_file_system()?;
+        Ok(fetched)
+    }
+}
+
+/// The parts of a root's path: the study's name and the profile's, as files spell them.
+fn study_of(path: &Path) -> Option<(String, String)> {
+    let profile = path.file_stem()?.to_str()?;
+    let study = path.parent()?.file_name()?.to_str()?;
+    Some((study.to_owned(), profile.to_owned()))
+}

@@ -1,0 +1,393 @@
+//! A cache shared with others, seen from here: what it has, and how it gets here. What comes from there is verified before it is believed, and
+//! a place that cannot be reached is told once and done without.
+//!
+//! ```text
+//! blobs/ab/DIGEST              bytes, under their digest
+//! records.1/ab/KEY             a record, of format 1
+//! lists.1/ab/KEY               a stage's list
+//! hints.1/ab/SORT-KEY-REACHED  a hint; its name says all
+//! roots.1/STUDY/PROFILE/WHO    what a study reaches for one user of the shared cache
+//! ```
+//!
+//! All but blobs may be signed ([`Signer`]): then their names end with `.SIGNER`, and whoever has a secret takes nothing else.
+//!
+//! What is there is known by listings, one for each folder that something is missed in, which are believed for a minute. So a miss costs no
+//! request, and what another put up within the last minute may be made once more, which harms nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::hints::Hint;
+use super::layout::FORMAT;
+use super::roots::LIST;
+use super::sealed::is_damaged;
+use super::signer::{Signer, unsigned};
+use crate::event::{Event, Sink};
+use crate::key::{Digest, Key, Output, Record};
+use crate::remote::{Error as RemoteError, Objects};
+
+/// How long a listing is believed to be complete.
+const BELIEVED: Duration = Duration::from_mins(1);
+/// How long a place that failed is not asked again.
+const REST: Duration = Duration::from_mins(1);
+/// The longest record, list or root that is taken.
+const LONGEST_TEXT_BYTES: usize = 256 << 20;
+
+/// A shared cache.
+pub struct Shared {
+    objects: Arc<dyn Objects>,
+    signer: Option<Signer>,
+    events: Arc<dyn Sink>,
+    shelves: Mutex<BTreeMap<String, Shelf>>,
+    /// Objects that were found not to be what their names say; they are put up anew when they are made anew.
+    wrong: Mutex<BTreeSet<String>>,
+    outage: Mutex<Option<Outage>>,
+}
+
+/// That the place failed and did nothing since.
+struct Outage {
+    /// When it failed last; none where it may be asked again at once.
+    since: Option<Instant>,
+    problem: String,
+}
+
+/// What a folder there was seen to hold.
+struct Shelf {
+    seen: Instant,
+    names: BTreeMap<String, u64>,
+}
+
+impl Shared {
+    /// The shared cache at a place; with a signer, only what it signed is taken for a record.
+    pub fn new(objects: Arc<dyn Objects>, signer: Option<Signer>, events: Arc<dyn Sink>) -> Self {
+        let (shelves, wrong, outage) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { objects, signer, events, shelves, wrong, outage }
+    }
+
+    pub(super) fn objects(&self) -> &dyn Objects {
+        &*self.objects
+    }
+
+    /// The name of the blob with this digest.
+    pub(super) fn blob(digest: &Digest) -> String {
+        fanned("blobs", &digest.to_string())
+    }
+
+    /// The name under which this user puts up a record.
+    pub(super) fn record(&self, key: &Key) -> String {
+        self.signed_name(&fanned(&format!("records.{FORMAT}"), &key.to_string()))
+    }
+
+    /// The same of a stage's list.
+    pub(super) fn list(&self, key: &Key) -> String {
+        self.signed_name(&fanned("lists.1", &key.to_string()))
+    }
+
+    /// The same of a hint.
+    pub(super) fn hint(&self, sort: &Key, hint: &Hint) -> String {
+        self.signed_name(&fanned("hints.1", &format!("{sort}-{}-{}", hint.key, hint.reached)))
+    }
+
+    /// The same of what a study reaches for `who`; study and profile are as files spell them.
+    pub(super) fn root(&self, study: &str, profile: &str, who: &str) -> String {
+        self.signed_name(&format!("roots.1/{study}/{profile}/{who}"))
+    }
+
+    fn signed_name(&self, name: &str) -> String {
+        self.signer.as_ref().map_or_else(|| name.to_owned(), |signer| format!("{name}.{}", signer.name()))
+    }
+
+    /// Bytes as they are put up under `name`.
+    pub(super) fn signed(&self, name: &str, bytes: &[u8]) -> Vec<u8> {
+        self.signer.as_ref().map_or_else(|| bytes.to_vec(), |signer| signer.sign(name, bytes))
+    }
+
+    /// Whether the place is not asked at present, since it failed a moment ago.
+    pub(super) fn rests(&self) -> bool {
+        let since = lock(&self.outage).as_ref().and_then(|outage| outage.since);
+        since.is_some_and(|since| since.elapsed() < REST)
+    }
+
+    /// Has the place asked again, although it failed a moment ago.
+    pub(super) fn wake(&self) {
+        lock(&self.outage).iter_mut().for_each(|outage| outage.since = None);
+    }
+
+    /// What the place failed with, if it did and did nothing since.
+    pub(super) fn problem(&self) -> Option<String> {
+        lock(&self.outage).as_ref().map(|outage| outage.problem.clone())
+    }
+
+    /// Asks the place; a failure is told, once until it works again, and is no answer.
+    pub(super) fn ask<T>(&self, what: impl FnOnce(&dyn Objects) -> Result<T, RemoteError>) -> Option<T> {
+        if self.rests() {
+            return None;
+        }
+        match what(&*self.objects) {
+            Ok(answer) => {
+                self.works();
+                Some(answer)
+            }
+            Err(RemoteError::Place(problem)) => {
+                self.failed(&problem);
+                None
+            }
+            Err(RemoteError::Here(problem)) => {
+                self.warn(&problem);
+                None
+            }
+        }
+    }
+
+    /// Notes that the place did what it was asked.
+    pub(super) fn works(&self) {
+        *lock(&self.outage) = None;
+    }
+
+    /// Notes that the place failed; told unless it was known.
+    pub(super) fn failed(&self, problem: &str) {
+        let outage = Outage { since: Some(Instant::now()), problem: problem.to_owned() };
+        if lock(&self.outage).replace(outage).is_none() {
+            let message = format!(
+                "the shared cache `{}` cannot be used, so it is done without: {problem}",
+                self.objects.address()
+            );
+            self.warn(&message);
+        }
+    }
+
+    fn warn(&self, message: &str) {
+        self.events.emit(Event::Warning { stage: None, message: message.to_owned() });
+    }
+
+    /// An object that is not what its name says.
+    fn is_wrong(&self, name: &str, problem: &str) {
+        let address = self.objects.address();
+        self.warn(&format!("`{name}` in the shared cache `{address}` is passed over: {problem}"));
+        lock(&self.wrong).insert(name.to_owned());
+    }
+
+    /// Looks at what the folder of these names holds, by a listing that is made anew where nothing is found and it is old.
+    fn look<T>(&self, folder: &str, find: impl Fn(&BTreeMap<String, u64>) -> Option<T>) -> Option<T> {
+        if let Some(shelf) = lock(&self.shelves).get(folder) {
+            let found = find(&shelf.names);
+            if found.is_some() || shelf.seen.elapsed() < BELIEVED {
+                return found;
+            }
+        }
+        let seen = Instant::now();
+        let listed = self.ask(|objects| objects.list(folder))?;
+        let mut shelves = lock(&self.shelves);
+        let shelf = shelves.entry(folder.to_owned()).or_insert_with(|| Shelf { seen, names: BTreeMap::new() });
+        *shelf = Shelf { seen, names: listed.into_iter().map(|object| (object.name, object.bytes)).collect() };
+        find(&shelf.names)
+    }
+
+    /// Learns all that is there below a folder of folders, which costs less than to learn it folder by folder.
+    ///
+    /// # Errors
+    /// What the place said.
+    pub(super) fn stock(&self, folder: &str) -> Result<(), RemoteError> {
+        let seen = Instant::now();
+        let listed = self.objects.list(folder)?;
+        let mut shelves = lock(&self.shelves);
+        let inner = (0..=u8::MAX).map(|byte| format!("{folder}/{byte:02x}"));
+        shelves.extend(inner.map(|folder| (folder, Shelf { seen, names: BTreeMap::new() })));
+        for object in listed {
+            if let Some(shelf) = shelves.get_mut(folder_of(&object.name)) {
+                shelf.names.insert(object.name, object.bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys of all records that are to be had, and all blobs, learnt at once.
+    ///
+    /// # Errors
+    /// What the place said.
+    pub(super) fn keys(&self) -> Result<BTreeSet<Key>, RemoteError> {
+        let records = format!("records.{FORMAT}");
+        self.stock(&records)?;
+        self.stock("blobs")?;
+        let shelves = lock(&self.shelves);
+        let of_records = shelves.iter().filter(|(folder, _)| folder.starts_with(&records));
+        let names = of_records.flat_map(|(_, shelf)| shelf.names.keys());
+        let key = |name: &String| {
+            let (stem, signer) = name.rsplit_once('/')?.1.split_once('.').map_or_else(
+                || (name.rsplit_once('/').map_or("", |(_, last)| last), None),
+                |(stem, signer)| (stem, Some(signer)),
+            );
+            let taken = self.signer.as_ref().is_none_or(|ours| signer == Some(ours.name()));
+            stem.parse().ok().filter(|_| taken)
+        };
+        Ok(names.filter_map(key).collect())
+    }
+
+    /// Whether an object is there, as far as is known, and how many bytes it has.
+    pub(super) fn has(&self, name: &str) -> Option<u64> {
+        let bytes = self.look(folder_of(name), |names| names.get(name).copied())?;
+        (!lock(&self.wrong).contains(name)).then_some(bytes)
+    }
+
+    /// Notes that an object was put up.
+    pub(super) fn put_up(&self, name: &str, bytes: u64) {
+        lock(&self.wrong).remove(name);
+        if let Some(shelf) = lock(&self.shelves).get_mut(folder_of(name)) {
+            shelf.names.insert(name.to_owned(), bytes);
+        }
+    }
+
+    /// Whether a blob is there.
+    pub(super) fn has_blob(&self, output: &Output) -> bool {
+        self.has(&Self::blob(&output.digest)) == Some(output.length)
+    }
+
+    /// The name under which a text is to be had: our own; without a signer anybody's.
+    fn name_of(&self, ours: &str) -> Option<String> {
+        let found = self.look(folder_of(ours), |names| {
+            if names.contains_key(ours) {
+                return Some(ours.to_owned());
+            }
+            let signed = format!("{ours}.");
+            let mut others = names.range(signed.clone()..).take_while(|(name, _)| name.starts_with(&signed));
+            if self.signer.is_none() { others.next().map(|(name, _)| name.clone()) } else { None }
+        })?;
+        (!lock(&self.wrong).contains(&found)).then_some(found)
+    }
+
+    /// A text by its full name, whoever signed it: for collecting, which hands out no results.
+    ///
+    /// # Errors
+    /// What the place said.
+    pub(super) fn any_text(&self, name: &str) -> Result<Option<Vec<u8>>, RemoteError> {
+        let mut bytes = Bounded(Vec::new());
+        let there = self.objects.get(name, &mut bytes)?;
+        Ok(there.then(|| unsigned(&bytes.0).to_vec()))
+    }
+
+    /// A text, verified as far as there is a signer.
+    fn text(&self, ours: &str) -> Option<(String, Vec<u8>)> {
+        let name = self.name_of(ours)?;
+        let mut bytes = Bounded(Vec::new());
+        if !self.ask(|objects| objects.get(&name, &mut bytes))? {
+            return None;
+        }
+        let text = match &self.signer {
+            None => Some(unsigned(&bytes.0)),
+            Some(signer) => signer.verified(&name, &bytes.0),
+        };
+        let Some(text) = text.map(<[u8]>::to_vec) else {
+            self.is_wrong(&name, "its signature does not fit");
+            return None;
+        };
+        Some((name, text))
+    }
+
+    /// A record, and its bytes.
+    pub(super) fn get_record(&self, key: &Key) -> Option<(Record, Vec<u8>)> {
+        let (name, bytes) = self.text(&self.record(key))?;
+        match Record::decode(&bytes, key) {
+            Ok(record) => Some((record, bytes)),
+            Err(problem) => {
+                self.is_wrong(&name, &problem.to_string());
+                None
+            }
+        }
+    }
+
+    /// The bytes of a stage's list.
+    pub(super) fn get_list(&self, key: &Key) -> Option<Vec<u8>> {
+        let (name, bytes) = self.text(&self.list(key))?;
+        if is_damaged(LIST, &bytes) {
+            self.is_wrong(&name, "it is damaged");
+            return None;
+        }
+        Some(bytes)
+    }
+
+    /// The hints that are there for a sort.
+    pub(super) fn hints(&self, sort: &Key) -> Vec<Hint> {
+        let begin = fanned("hints.1", &format!("{sort}-"));
+        let known = self.look(folder_of(&begin), |names| {
+            let known = names.range(begin.clone()..).take_while(|(name, _)| name.starts_with(&begin));
+            let known: BTreeSet<Hint> = known.filter_map(|(name, _)| hint(&name[begin.len()..])).collect();
+            (!known.is_empty()).then_some(known)
+        });
+        // A hint says nothing but its name; where names can be forged, the signature says whose it is.
+        let believed = |hint: &Hint| self.signer.is_none() || self.text(&self.hint(sort, hint)).is_some();
+        known.unwrap_or_default().into_iter().filter(believed).collect()
+    }
+
+    /// Writes a blob to `to`; whether it was there, whole, and what its digest says.
+    pub(super) fn get_blob(&self, output: &Output, to: &mut dyn Write) -> bool {
+        let name = Self::blob(&output.digest);
+        if self.has(&name) != Some(output.length) {
+            return false;
+        }
+        let mut digesting = Digesting { to, hasher: blake3::Hasher::new(), left: output.length };
+        let got = self.ask(|objects| objects.get(&name, &mut digesting));
+        let whole = digesting.left == 0 && Digest::from_hasher(&digesting.hasher) == output.digest;
+        if got == Some(true) && !whole {
+            self.is_wrong(&name, "its bytes do not fit its digest");
+        }
+        got == Some(true) && whole
+    }
+}
+
+/// The hint that the rest of a name says, whoever signed it.
+fn hint(rest: &str) -> Option<Hint> {
+    let (key, reached) = rest.split('.').next()?.split_once('-')?;
+    Some(Hint { key: key.parse().ok()?, reached: reached.parse().ok()? })
+}
+
+fn fanned(folder: &str, name: &str) -> String {
+    format!("{folder}/{}/{name}", &name[..2])
+}
+
+fn folder_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes so many bytes and no more.
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > LONGEST_TEXT_BYTES {
+            return Err(io::Error::other("it is longer than anything that belongs there"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Digests what it passes on; more than was announced is an error.
+struct Digesting<'a> {
+    to: &'a mut dyn Write,
+    hasher: blake3::Hasher,
+    left: u64,
+}
+
+impl Write for Digesting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let too_many = || io::Error::other("it is longer than its listing said");
+        self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(too_many)?;
+        self.to.write_all(bytes)?;
+        self.hasher.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
