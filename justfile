@@ -10,10 +10,18 @@ check:
 test:
     cargo test --release
 
+# Stages as jobs of a real Slurm on this machine, and through its crashes. Installs Slurm where it is missing: root, apt-get.
+test-slurm *ARGS:
+    scripts/test-slurm {{ARGS}}
+
+# A cache shared on a real S3 server on this machine, and over bad links. Installs one (Ceph's) where it is missing: root, apt-get.
+test-s3 *ARGS:
+    scripts/test-s3 {{ARGS}}
+
 # Formatting and lints.
 lint:
     cargo fmt --check
-    cargo clippy --release --all-targets -- -D warnings
+    cargo clippy --release --all-targets --test slurm --test s3 -- -D warnings
 
 # Formats the code.
 fmt:

@@ -31,6 +31,8 @@ const LONGEST_ASK: Duration = Duration::from_secs(15);
 const UNSEEN: Duration = Duration::from_mins(1);
 /// A job that ended without a word for a reason that is not its own is submitted again so often.
 const RESUBMISSIONS: u32 = 3;
+/// Reasons for which a job waits until somebody lets it go, after its start failed on a node: another one may start.
+const STUCK: [&str; 2] = ["launch failed", "JobHoldMaxRequeue"];
 /// Slurm's remarks on a job that waits are told when it has waited this long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -129,14 +131,27 @@ impl<'a> Cluster<'a> {
         let waiting = || self.note(stage, "another run asks for the same job; waiting for it");
         let _held = self.store.lock_job(&tag, &|| self.cancel.raised(), &waiting)?;
         for tag in [tag.clone(), self.tag_before(errand.instance)] {
-            let Some(mut job) = Folder::find(&self.folder(&tag)).and_then(Job::find) else { continue };
-            let over = job.exits().len() as u64 == job.tasks();
-            if !over && let Fate::Alive(_) = self.calling(|commands| job.fate(commands))? {
+            if let Some(job) = self.living(&tag)? {
                 self.note(stage, format!("attached to {}", said(&job)));
                 return Ok(job);
             }
         }
         self.submit(errand, &tag)
+    }
+
+    /// The job of a folder, while it goes on.
+    fn living(&self, tag: &str) -> Result<Option<Job>, Failure> {
+        let Some(mut job) = Folder::find(&self.folder(tag)).and_then(Job::find) else { return Ok(None) };
+        loop {
+            if job.exits().len() as u64 == job.tasks() {
+                return Ok(None);
+            }
+            match self.calling(|commands| job.fate(commands))? {
+                Fate::Alive(State::Ending) => self.calling(|commands| commands.sleep(LOOK))?,
+                Fate::Alive(_) => return Ok(Some(job)),
+                Fate::Ended(_) | Fate::Unknown => return Ok(None),
+            }
+        }
     }
 
     fn submit(&self, errand: &Errand<'_>, tag: &str) -> Result<Job, Failure> {
@@ -184,6 +199,13 @@ impl<'a> Cluster<'a> {
                 let states = self.calling(|commands| self.queue.states(job.name(), FIRST_ASK, commands))?;
                 let alive = states.iter().find(|state| state.is_alive());
                 missed = if alive.is_some() { 0 } else { missed + 1 };
+                if let Some(State::Pending(reason)) = alive
+                    && STUCK.iter().any(|stuck| reason.contains(stuck))
+                {
+                    let why = format!("Slurm holds {} back: {reason}", said(job));
+                    self.calling(|commands| job.cancel(false, commands))?;
+                    return Ok(Ended::Again(why));
+                }
                 if let Some(State::Pending(reason)) = alive
                     && start.elapsed() > PATIENCE
                     && remark.as_ref() != Some(reason)
@@ -292,7 +314,7 @@ impl<'a> Cluster<'a> {
         let request =
             Request { what, tasks: 1, options, program: self.program.clone(), verb: worker::VERB, directory, after };
         let tag = format!("results-{}", self.digest(""));
-        let job = self.submit_as(&tag, &spec, &request).map_err(problem)?;
+        let job = self.once(&tag, &spec, &request).map_err(problem)?;
         writeln!(streams.err, "results: {}", said(&job))?;
         let manifest = self.args.study.manifest.display();
         writeln!(
@@ -304,15 +326,17 @@ impl<'a> Cluster<'a> {
 
     /// A job that runs by itself, unless there is one.
     fn detached(&self, tag: &str, instance: &Instance, backend: &str, after: Vec<u64>) -> Result<Job, Failure> {
-        let _held = self.store.lock_job(tag, &|| self.cancel.raised(), &|| ())?;
-        if let Some(job) = Folder::find(&self.folder(tag)).and_then(Job::find)
-            && let Fate::Alive(_) = self.calling(|commands| job.fate(commands))?
-        {
-            return Ok(job);
-        }
         let request = self.request(instance, backend, after);
         let spec = self.spec(Some(&instance.name), backend, request.tasks);
-        self.submit_as(tag, &spec, &request)
+        self.once(tag, &spec, &request)
+    }
+
+    fn once(&self, tag: &str, spec: &Spec, request: &Request) -> Result<Job, Failure> {
+        let _held = self.store.lock_job(tag, &|| self.cancel.raised(), &|| ())?;
+        match self.living(tag)? {
+            Some(job) => Ok(job),
+            None => self.submit_as(tag, spec, request),
+        }
     }
 
     /// What a stage's job is found by while the stage's key is not known: the study as it is written.

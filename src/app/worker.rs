@@ -140,7 +140,10 @@ struct Task<'a> {
 
 impl Task<'_> {
     fn run(&self, tally: &Arc<Tally>) -> Result<Outcome, Problem> {
-        let project = Project::of(&self.args.study, self.spec.text.clone())?;
+        let mut project = Project::of(&self.args.study, self.spec.text.clone())?;
+        if project.ordinal().is_some() {
+            "cuda".clone_into(&mut project.device);
+        }
         let (i, _) = project
             .study
             .instance(self.stage)
@@ -170,7 +173,8 @@ impl Task<'_> {
         let works = run::works(&project);
         let wanted = Graph::new(&project.study).with_all_above(&[i]);
         let share = Share { task: self.job.task, of: self.spec.tasks };
-        let schedule = Schedule::new((&project.study, &works), wanted, &engine, &here, jobs).sharing(share);
+        let schedule =
+            Schedule::new((&project.study, &works), wanted, &engine, &here, jobs).sharing(share).on_what_is_given();
         let outcome = schedule.run();
         run::remember(&store, &project, &outcome, false)?;
         store.flush()?;

@@ -159,7 +159,7 @@ impl Slurm {
             extra: reader
                 .texts("extra", "further options of `sbatch`, as in `[\"--qos=long\"]`")
                 .check_each(options)
-                .or_empty()
+                .default(Vec::new())
                 .value(),
             shards: None,
         }

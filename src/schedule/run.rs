@@ -24,6 +24,7 @@ pub struct Schedule<'a> {
     world: &'a (dyn World + Sync),
     jobs: usize,
     share: Share,
+    given: bool,
     elsewhere: Option<&'a dyn Elsewhere>,
     pub(super) done: Vec<OnceLock<Done>>,
 }
@@ -122,14 +123,20 @@ impl<'a> Schedule<'a> {
         jobs: usize,
     ) -> Self {
         let done = wanted.iter().map(|_| OnceLock::new()).collect();
-        let (share, elsewhere) = (Share::default(), None);
-        Self { study, works, wanted, engine, world, jobs: jobs.max(1), share, elsewhere, done }
+        let (share, given, elsewhere) = (Share::default(), false, None);
+        Self { study, works, wanted, engine, world, jobs: jobs.max(1), share, given, elsewhere, done }
     }
 
     /// Has stale stages run somewhere else, at most `jobs` at once.
     #[must_use]
     pub fn elsewhere(self, elsewhere: &'a dyn Elsewhere, jobs: usize) -> Self {
         Self { elsewhere: Some(elsewhere), jobs: jobs.max(1), ..self }
+    }
+
+    /// On whichever GPUs this program was given: the number of one that a stage names is of another machine.
+    #[must_use]
+    pub fn on_what_is_given(self) -> Self {
+        Self { given: true, ..self }
     }
 
     /// As one of several programs that do the same together.
@@ -253,7 +260,7 @@ impl<'a> Schedule<'a> {
             Resolved::Stale { fingerprint, backend } => {
                 let reasons = Reason::find(self.study, i, &fingerprint, self.world);
                 let reason = in_brief(&reasons);
-                let ordinal = ordinal_of(instance, self.world);
+                let ordinal = ordinal_of(instance, self.world).filter(|_| !self.given);
                 Some(Queued { place, fingerprint, backend, ordinal, inputs, reason })
             }
         }

@@ -119,6 +119,10 @@ impl Folder {
         self.write(JOB, &serde_json::to_vec_pretty(ticket)?)
     }
 
+    pub(super) fn forget_ticket(&self) {
+        let _ = fs::remove_file(self.0.join(JOB));
+    }
+
     /// How its tasks ended that did, by number; `known` are not read again.
     pub(super) fn exits(&self, token: &str, known: &BTreeMap<u64, Exit>) -> BTreeMap<u64, Exit> {
         let task = |name: &str| name.strip_prefix(EXIT)?.parse::<u64>().ok();

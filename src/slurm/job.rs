@@ -197,6 +197,10 @@ impl Job {
         let user = rustix::process::getuid().as_raw();
         let mut args = vec!["--quiet".to_owned(), format!("--user={user}"), format!("--name={}", self.ticket.name)];
         args.extend(waiting_only.then(|| "--state=PENDING".to_owned()));
+        if !waiting_only {
+            // Whoever looks for a job next is to find none that is about to end.
+            self.folder.forget_ticket();
+        }
         commands.call("scancel", &args).map(drop)
     }
 }

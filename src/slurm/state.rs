@@ -5,8 +5,10 @@
 pub enum State {
     /// It waits, for this reason.
     Pending(String),
-    /// It runs, or is about to, or is being ended or requeued.
+    /// It runs, or is about to.
     Active,
+    /// It is being ended, whatever comes then: it may have been cancelled, or go back into the queue.
+    Ending,
     /// It ended by itself with 0.
     Completed,
     /// It ended by itself with something else, or could not be begun.
@@ -33,13 +35,14 @@ impl State {
             "OUT_OF_MEMORY" => Self::OutOfMemory,
             "NODE_FAIL" | "BOOT_FAIL" | "PREEMPTED" => Self::Evicted,
             "FAILED" | "SPECIAL_EXIT" => Self::Failed,
+            "COMPLETING" | "SIGNALING" | "STAGE_OUT" => Self::Ending,
             _ => Self::Active,
         }
     }
 
     /// Whether it may still run.
     pub fn is_alive(&self) -> bool {
-        matches!(self, Self::Pending(_) | Self::Active)
+        matches!(self, Self::Pending(_) | Self::Active | Self::Ending)
     }
 }
 
@@ -89,7 +92,7 @@ mod tests {
         let answer = "12|PENDING|Priority|thalweg-a\n13|RUNNING|None|thal|weg\nnonsense\n14|COMPLETING|None|x\n";
         let pending = Queued { id: 12, state: State::Pending("Priority".into()), name: "thalweg-a".into() };
         let running = Queued { id: 13, state: State::Active, name: "thal|weg".into() };
-        let ending = Queued { id: 14, state: State::Active, name: "x".into() };
+        let ending = Queued { id: 14, state: State::Ending, name: "x".into() };
         assert_eq!(queued(answer), [pending, running, ending]);
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -12,7 +12,7 @@ use super::disk::remove_all;
 use super::draft::Drafts;
 use super::exchange::Exchange;
 use super::layout::Layout;
-use super::lock::{Locks, Patience, lock_until};
+use super::lock::{Locks, Patience, has_no_locks, lock_until};
 use super::makers::Makers;
 use super::memo::Memo;
 use super::{Disk, Error};
@@ -58,7 +58,10 @@ impl Store {
         events: Arc<dyn Sink>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Self, Error> {
-        Self::begin(root, disk, events, |file, path, events| wait_for_gc(root, (file, path), events, cancelled))
+        let lock = Arc::clone(&disk);
+        Self::begin(root, disk, events, |file, path, events| {
+            wait_for_gc((root, &*lock), (file, path), events, cancelled)
+        })
     }
 
     /// Opens the cache at `root` once no run uses it, and keeps runs out. `waiting` is called once if some run does; `cancelled` is
@@ -74,7 +77,8 @@ impl Store {
         waiting: &dyn Fn(),
     ) -> Result<Alone, Error> {
         let patience = Patience { cancelled, waiting };
-        Self::begin(root, disk, events, |file, path, _| lock_until(|| file.try_lock(), path, patience)).map(Alone)
+        let lock = Arc::clone(&disk);
+        Self::begin(root, disk, events, |file, path, _| lock_until(|| lock.try_lock(file), path, patience)).map(Alone)
     }
 
     fn begin(
@@ -167,7 +171,7 @@ impl Store {
 
 /// Takes the lock on the cache that runs share.
 pub(super) fn wait_for_gc(
-    root: &Path,
+    (root, disk): (&Path, &dyn Disk),
     (file, path): (&File, &Path),
     events: &dyn Sink,
     cancelled: &dyn Fn() -> bool,
@@ -176,7 +180,17 @@ pub(super) fn wait_for_gc(
         let message = format!("the cache `{}` is being collected; waiting for that", root.display());
         events.emit(Event::Warning { stage: None, message });
     };
-    lock_until(|| file.try_lock_shared(), path, Patience { cancelled, waiting: &waiting })
+    if let Err(TryLockError::Error(error)) = disk.try_lock_shared(file)
+        && has_no_locks(&error)
+    {
+        let message = format!(
+            "the file system of the cache `{}` has no locks: runs at once may repeat each other's work, and `cache gc` is to run alone",
+            root.display()
+        );
+        events.emit(Event::Warning { stage: None, message });
+        return Ok(());
+    }
+    lock_until(|| disk.try_lock_shared(file), path, Patience { cancelled, waiting: &waiting })
 }
 
 impl fmt::Debug for Store {

@@ -1,6 +1,6 @@
 //! The few operations by which the store changes a disk, behind a trait so that tests can make each of them fail.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -31,6 +31,22 @@ pub trait Disk: Send + Sync {
     /// The system's.
     fn open_lock(&self, path: &Path) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+    }
+
+    /// Takes the lock on a file alone, unless another has it.
+    ///
+    /// # Errors
+    /// That another has it; the system's, also where the file system has no locks.
+    fn try_lock(&self, file: &File) -> Result<(), TryLockError> {
+        file.try_lock()
+    }
+
+    /// Takes the lock on a file together with others, unless another has it alone.
+    ///
+    /// # Errors
+    /// As [`try_lock`](Self::try_lock).
+    fn try_lock_shared(&self, file: &File) -> Result<(), TryLockError> {
+        file.try_lock_shared()
     }
 
     /// Writes all of `bytes` at the file's position.

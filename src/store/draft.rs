@@ -3,13 +3,15 @@
 //! Whether the process that owns such a folder still lives is asked of the kernel: it holds a lock on the folder's file `alive`.
 //! Folders are made and swept under one lock, so that none is swept between being made and being locked.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use super::layout::{Layout, entries, name_of};
+use super::layout::{Layout, entries, file_name, name_of};
+use super::lock::{Patience, has_no_locks, lock_until};
 use super::{Disk, Error};
 use crate::event::{Event, Sink};
 
@@ -36,9 +38,9 @@ impl Drafts {
     pub(super) fn begin(layout: &Layout, disk: Arc<dyn Disk>, events: Arc<dyn Sink>) -> Result<Self, Error> {
         let lock = layout.lock("tmp");
         let sweeping = disk.open_lock(&lock).map_err(Error::at("open", &lock))?;
-        sweeping.lock().map_err(Error::at("lock", &lock))?;
+        lock_until(|| disk.try_lock(&sweeping), &lock, Patience::UNLIMITED)?;
         for folder in entries(&layout.tmp())? {
-            let swept = match is_alive(&folder) {
+            let swept = match is_alive(&folder, &*disk) {
                 Ok(false) => disk.remove_folder(&folder).map_err(Error::at("remove", &folder)),
                 living => living.map(drop),
             };
@@ -47,11 +49,9 @@ impl Drafts {
                 events.emit(Event::Warning { stage: None, message });
             }
         }
-        let folder = own_name(&layout.tmp());
-        disk.create_folder(&folder).map_err(Error::at("create folder", &folder))?;
+        let (folder, alive) = own_folder(&layout.tmp(), &*disk)?;
         let path = folder.join("alive");
-        let alive = disk.create(&path).map_err(Error::at("create", &path))?;
-        alive.lock().map_err(Error::at("lock", &path))?;
+        lock_until(|| disk.try_lock(&alive), &path, Patience::UNLIMITED)?;
         let quarantine = layout.quarantine();
         Ok(Self { disk, events, folder, quarantine, count: AtomicU64::new(0), alive: Some(alive) })
     }
@@ -182,12 +182,14 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Syncs it, renames it to its place and syncs the folder: two syncs, after which it stays there.
+    /// Syncs it, renames it to its place and syncs the folder: two syncs, and a third where the folder is new, after which it stays there.
     pub(super) fn settle(self, to: &Path) -> Result<(), Error> {
         let drafts = self.drafts;
         self.sync()?;
+        let above = to.parent().filter(|folder| !folder.is_dir()).map(Path::to_owned);
         self.place(to)?;
-        drafts.sync_folder_of(to)
+        drafts.sync_folder_of(to)?;
+        above.map_or(Ok(()), |folder| drafts.sync_folder_of(&folder))
     }
 }
 
@@ -209,14 +211,35 @@ impl Drop for Drafts {
     }
 }
 
-fn own_name(tmp: &Path) -> PathBuf {
-    let named = |n: u64| tmp.join(format!("{}-{n}", std::process::id()));
-    (0..=u64::MAX).map(named).find(|folder| !folder.exists()).expect("invariant: some number is free")
+/// A folder of this process's own, and the file in it by which others see that the process lives. Processes of several machines may have one
+/// number, so the machine's name is in the folder's; which of those that are made at once is whose, the file decides.
+fn own_folder(tmp: &Path, disk: &dyn Disk) -> Result<(PathBuf, File), Error> {
+    let mut number = 0_u64;
+    loop {
+        let folder = tmp.join(format!("{}-{}-{number}", machine(), std::process::id()));
+        number += 1;
+        if folder.exists() {
+            continue;
+        }
+        disk.create_folder(&folder).map_err(Error::at("create folder", &folder))?;
+        let path = folder.join("alive");
+        match disk.create(&path) {
+            Ok(alive) => return Ok((folder, alive)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::at("create", &path)(error)),
+        }
+    }
 }
 
-/// Whether the process that owns the folder lives: the kernel holds its lock. What is no such folder is left alone.
-fn is_alive(folder: &Path) -> Result<bool, Error> {
-    if !folder.is_dir() {
+/// The machine's name as a file's.
+fn machine() -> String {
+    file_name(&rustix::system::uname().nodename().to_string_lossy())
+}
+
+/// Whether the process that owns the folder lives: the kernel holds its lock. What is no such folder is left alone. A lock says nothing of
+/// a process on another machine where the file system keeps locks apart, so what is another's is left until nothing was written there for long.
+fn is_alive(folder: &Path, disk: &dyn Disk) -> Result<bool, Error> {
+    if !folder.is_dir() || !(is_ours(folder) || is_old(folder)) {
         return Ok(true);
     }
     let path = folder.join("alive");
@@ -224,32 +247,50 @@ fn is_alive(folder: &Path) -> Result<bool, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         file => file.map_err(Error::at("open", &path))?,
     };
-    match file.try_lock() {
+    match disk.try_lock(&file) {
         Ok(()) => Ok(false),
-        Err(fs::TryLockError::WouldBlock) => Ok(true),
-        Err(fs::TryLockError::Error(error)) => Err(Error::at("lock", &path)(error)),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) if has_no_locks(&error) => Ok(!is_old(folder)),
+        Err(TryLockError::Error(error)) => Err(Error::at("lock", &path)(error)),
     }
+}
+
+fn is_ours(folder: &Path) -> bool {
+    name_of(folder).strip_prefix(&machine()).is_some_and(|rest| rest.starts_with('-') && rest.matches('-').count() == 2)
+}
+
+/// Whether nothing was made in a folder for a week.
+fn is_old(folder: &Path) -> bool {
+    const WEEK: Duration = Duration::from_hours(7 * 24);
+    let modified = fs::metadata(folder).and_then(|metadata| metadata.modified());
+    modified.ok().and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > WEEK)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Place, open};
+    use super::*;
 
     #[test]
     fn folders_of_processes_that_are_gone_are_swept_and_living_ones_stay() {
         let place = Place::new();
         let living = open(&place);
         let tmp = place.path().join("tmp");
-        let dead = tmp.join("1-0");
-        std::fs::create_dir_all(&dead).unwrap();
-        std::fs::write(dead.join("alive"), "").unwrap();
-        std::fs::write(dead.join("0"), "half a blob").unwrap();
-        std::fs::create_dir_all(tmp.join("2-0")).unwrap();
+        let dead = tmp.join(format!("{}-1-0", machine()));
+        let others = [tmp.join("elsewhere-1-0"), tmp.join("elsewhere-2-0")];
+        for folder in [&dead, &others[0], &others[1]] {
+            std::fs::create_dir_all(folder).unwrap();
+            std::fs::write(folder.join("alive"), "").unwrap();
+            std::fs::write(folder.join("0"), "half a blob").unwrap();
+        }
+        std::fs::create_dir_all(tmp.join(format!("{}-2-0", machine()))).unwrap();
+        let long_ago = std::time::SystemTime::now() - Duration::from_hours(8 * 24);
+        File::open(&others[1]).unwrap().set_modified(long_ago).unwrap();
         let second = open(&place);
-        let names = |tmp: &std::path::Path| std::fs::read_dir(tmp).unwrap().count();
-        assert_eq!(names(&tmp), 2);
+        let names = |tmp: &Path| std::fs::read_dir(tmp).unwrap().count();
+        assert_eq!((names(&tmp), others[0].exists(), others[1].exists()), (3, true, false));
         living.put(&[0xff; 10]).unwrap();
         drop((living, second));
-        assert_eq!(names(&tmp), 0);
+        assert_eq!(names(&tmp), 1);
     }
 }

@@ -111,12 +111,15 @@ impl Locks {
                 return Ok(Held { locks: self, path, file: None, spare: Some(spare), _entered: entered });
             }
             let file = self.disk.open_lock(&path).map_err(Error::at("open", &path))?;
-            match file.try_lock() {
+            match self.disk.try_lock(&file) {
                 Ok(()) if is_at(&file, &path)? => {
                     return Ok(Held { locks: self, path, file: Some(file), spare: None, _entered: entered });
                 }
                 Ok(()) => {}
                 Err(fs::TryLockError::WouldBlock) => std::thread::sleep(steps.next()?),
+                Err(fs::TryLockError::Error(error)) if has_no_locks(&error) => {
+                    return Ok(Held { locks: self, path, file: Some(file), spare: None, _entered: entered });
+                }
                 Err(fs::TryLockError::Error(error)) => return Err(Error::at("lock", &path)(error)),
             }
         }
@@ -145,7 +148,7 @@ impl Locks {
     fn new_spare(&self, spares: &Spares) -> Result<Spare, Error> {
         let path = spares.folder.join(format!("lock-{}", spares.count.fetch_add(1, Ordering::Relaxed)));
         let file = self.disk.create(&path).map_err(Error::at("create", &path))?;
-        file.lock().map_err(Error::at("lock", &path))?;
+        lock_until(|| self.disk.try_lock(&file), &path, Patience::UNLIMITED)?;
         Ok(Spare { path, file })
     }
 
@@ -184,9 +187,17 @@ pub(super) fn lock_until(
         match try_lock() {
             Ok(()) => return Ok(()),
             Err(fs::TryLockError::WouldBlock) => std::thread::sleep(steps.next()?),
+            Err(fs::TryLockError::Error(error)) if has_no_locks(&error) => return Ok(()),
             Err(fs::TryLockError::Error(error)) => return Err(Error::at("lock", path)(error)),
         }
     }
+}
+
+/// Whether a file system says that it has no locks, or none now. Then everybody holds all of them: the record that lands first counts, and what
+/// another made is compared with it.
+pub(super) fn has_no_locks(error: &io::Error) -> bool {
+    const NO_LOCKS_LEFT: i32 = 37;
+    error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(NO_LOCKS_LEFT)
 }
 
 /// Whether `path` still names the file that is open.

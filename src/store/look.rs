@@ -25,7 +25,7 @@ impl Store {
         let path = layout.lock("gc");
         let gc = match File::open(&path) {
             Ok(file) => {
-                wait_for_gc(root, (&file, &path), &*events, &|| false)?;
+                wait_for_gc((root, &*disk), (&file, &path), &*events, &|| false)?;
                 Some(file)
             }
             // Where no run may ever have been, none is kept from collecting either.

@@ -22,9 +22,9 @@
 //!
 //! A file is written under `tmp/`, synced, renamed to its place, and the rename synced; a record after its blobs. So whatever ends the
 //! program or the machine, a name stands for the whole content or is not there. A record whose blobs are gone is no damage: absent bytes are
-//! made again. That is why the entry of a new `ab/` folder is not synced in its parent: losing it loses only what is made again.
+//! made again.
 //!
-//! Syncs: a file by itself has two, its own and its folder's. Files that are kept together, which are an action's blobs and its record and
+//! Syncs: a file by itself has two, its own and its folder's, and a third, of the folder above, where its folder is new. Files that are kept together, which are an action's blobs and its record and
 //! all those of a group of actions ([`Store::commit_all`]), have two as well, of the whole file system: one before the renames and one after
 //! them. A program that is killed between two renames has placed the blobs and not yet the record; a machine that loses its power there may
 //! have kept the record alone, and absent bytes are made again. A stage's record and its list hold nothing that its actions' records
@@ -71,6 +71,8 @@ mod verify;
 
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod power;
 #[cfg(test)]
 mod testing;
 

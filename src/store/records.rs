@@ -46,6 +46,15 @@ impl Store {
         })
     }
 
+    /// The record of `key` that is here, and where one belongs.
+    pub(super) fn landed(&self, key: &Key) -> Result<(PathBuf, Option<Record>), Error> {
+        let path = self.place_of(key)?;
+        match self.find(&path, key)? {
+            Found::Whole(record) => Ok((path, Some(*record))),
+            Found::Nothing | Found::Unknown => Ok((path, None)),
+        }
+    }
+
     fn find(&self, path: &Path, key: &Key) -> Result<Found, Error> {
         let Some(bytes) = read_file(path)? else { return Ok(Found::Nothing) };
         match Record::decode(&bytes, key) {

@@ -103,10 +103,11 @@ impl Store {
         Ok((!self.can_have(gone)).then_some(reservation))
     }
 
-    /// Keeps what several actions made: the blobs of all, then the records of all. Two syncs, however many there are.
+    /// Keeps what several actions made: the blobs of all, then the records of all. Two syncs, however many there are. Returns the records that
+    /// are there then, which another's are that landed before.
     ///
     /// # Errors
-    /// A failing disk; then some have no record.
+    /// A failing disk; then some have no record. [`Error::Diverged`] where another's is there, of the same arithmetic and with other bytes.
     ///
     /// # Panics
     /// As [`Reservation::commit`].
@@ -122,15 +123,38 @@ impl Store {
             held.push(reservation);
             records.push(record);
         }
-        for record in &records {
-            batch.drafts.push((self.place_of(&record.key)?, self.drafts.write(&record.encode())?));
+        let mut diverged = None;
+        for record in &mut records {
+            // Where the file system's locks do not exclude, another may have come first: what landed first counts.
+            let (place, landed) = self.landed(&record.key)?;
+            let Some(first) = landed else {
+                batch.drafts.push((place, self.drafts.write(&record.encode())?));
+                continue;
+            };
+            let made = std::mem::replace(record, first);
+            let outputs = differing(record, &made);
+            if !outputs.is_empty() && record.context.arithmetic == made.context.arithmetic {
+                let kept = self.keep_diverged(&made)?;
+                let (key, kind) = (made.key, made.fingerprint.kind);
+                diverged.get_or_insert(Error::Diverged { key, kind, outputs, kept });
+            }
         }
         self.settle_all(batch)?;
+        if let Some(error) = diverged {
+            return Err(error);
+        }
         for record in &records {
             self.note(record);
             self.upload_record(&record.key);
         }
         Ok(records)
+    }
+
+    fn keep_diverged(&self, record: &Record) -> Result<PathBuf, Error> {
+        let bytes = record.encode();
+        let path = self.layout.diverged(&record.key, &Digest::of(&bytes));
+        self.drafts.write(&bytes)?.settle(&path)?;
+        Ok(path)
     }
 
     fn lock_key(&self, key: &Key, patience: Patience<'_>) -> Result<Reservation<'_>, Error> {
@@ -193,17 +217,10 @@ impl Reservation<'_> {
         }
         if old.context.arithmetic == record.context.arithmetic {
             let (key, kind) = (self.key, record.fingerprint.kind.clone());
-            return Err(Error::Diverged { key, kind, outputs: differing, kept: self.keep_diverged(&record)? });
+            return Err(Error::Diverged { key, kind, outputs: differing, kept: self.store.keep_diverged(&record)? });
         }
         let new = Box::new(self.commit(record)?);
         Ok(Remade::Changed { old: Box::new(old), new })
-    }
-
-    fn keep_diverged(&self, record: &Record) -> Result<PathBuf, Error> {
-        let bytes = record.encode();
-        let path = self.store.layout.diverged(&self.key, &Digest::of(&bytes));
-        self.store.drafts.write(&bytes)?.settle(&path)?;
-        Ok(path)
     }
 }
 
@@ -222,11 +239,14 @@ fn differing(old: &Record, new: &Record) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::Duration;
+    use std::{fs, io};
 
-    use super::super::testing::{Place, blob, commit, open, record_of};
+    use super::super::Disk;
+    use super::super::testing::{Heard, Place, blob, commit, open, record_of};
     use super::*;
 
     fn never() -> bool {
@@ -363,5 +383,57 @@ mod tests {
         let expected = Remade::Changed { old: Box::new(record), new: Box::new(second.clone()) };
         assert_eq!(reservation.remade(second.clone()).unwrap(), expected);
         assert_eq!(store.record(&second.key).unwrap(), Some(second));
+    }
+
+    /// A file system that has no locks, or keeps those of machines apart, from when several stores stand for several machines.
+    struct NoLocks {
+        has_none: bool,
+        apart: AtomicBool,
+    }
+
+    impl Disk for NoLocks {
+        fn try_lock(&self, file: &fs::File) -> Result<(), fs::TryLockError> {
+            match self.has_none {
+                true => Err(fs::TryLockError::Error(io::Error::from_raw_os_error(38))),
+                false if self.apart.load(Ordering::Relaxed) => Ok(()),
+                false => file.try_lock(),
+            }
+        }
+
+        fn try_lock_shared(&self, file: &fs::File) -> Result<(), fs::TryLockError> {
+            if self.has_none { self.try_lock(file) } else { file.try_lock_shared() }
+        }
+
+        fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
+            Err(io::Error::from(io::ErrorKind::Unsupported))
+        }
+    }
+
+    #[test]
+    fn where_locks_do_not_exclude_the_record_that_lands_first_counts_and_others_are_compared() {
+        for has_none in [false, true] {
+            let place = Place::new();
+            let heard = [(); 3].map(|()| Arc::new(Heard::default()));
+            let disk = Arc::new(NoLocks { has_none, apart: AtomicBool::new(false) });
+            let open = |heard: &Arc<Heard>| Store::open(place.path(), disk.clone(), heard.clone());
+            let stores = heard.each_ref().map(|heard| open(heard).unwrap());
+            disk.apart.store(true, Ordering::Relaxed);
+            assert_eq!(heard[0].warnings().iter().any(|warning| warning.contains("has no locks")), has_none);
+            let key = record_of(1, &[]).key;
+            let made = |seed| [("theta".to_owned(), blob(seed).0)];
+            let record = |outputs| Record { outputs, ..record_of(1, &[]) };
+            let reservations = stores.each_ref().map(|store| match store.reserve(&key, &never, &|| ()).unwrap() {
+                Lookup::Miss(reservation) => reservation,
+                Lookup::Hit(_) => panic!("nothing was made"),
+            });
+            let [first, second, third] = reservations;
+            let first = first.commit_with(&made(1), record).unwrap();
+            assert_eq!(second.commit_with(&made(1), record).unwrap(), first);
+            let error = third.commit_with(&made(2), record).unwrap_err();
+            assert!(matches!(error, Error::Diverged { .. }), "{error}");
+            for store in &stores {
+                assert_eq!(store.record(&key).unwrap().as_ref(), Some(&first));
+            }
+        }
     }
 }

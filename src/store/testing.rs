@@ -60,6 +60,16 @@ impl Heard {
     }
 }
 
+impl Heard {
+    /// The warnings, in order.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let events = self.0.lock().unwrap();
+        let warnings =
+            events.iter().filter_map(|e| if let Event::Warning { message, .. } = e { Some(message) } else { None });
+        warnings.cloned().collect()
+    }
+}
+
 impl Sink for Heard {
     fn emit(&self, event: Event) {
         self.0.lock().unwrap().push(event);

@@ -45,7 +45,9 @@ impl Moments {
 }
 
 #[test]
-fn kill_nine_at_thirty_moments_loses_nothing_and_repeats_nothing() {
+fn kill_nine_at_random_moments_loses_nothing_and_repeats_nothing() {
+    // Thirty, unless `THALWEG_KILLS` says more.
+    let kills: u64 = std::env::var("THALWEG_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(30);
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     eprintln!("seed {seed}");
     let undisturbed = Project::new();
@@ -55,7 +57,7 @@ fn kill_nine_at_thirty_moments_loses_nothing_and_repeats_nothing() {
     std::thread::scope(|scope| {
         for thread in 0..3 {
             let (mut moments, expected) = (Moments(seed + thread), &expected);
-            scope.spawn(move || (0..10).for_each(|_| kill_once_and_run(moments.next(1100), expected)));
+            scope.spawn(move || (0..kills / 3).for_each(|_| kill_once_and_run(moments.next(1100), expected)));
         }
     });
 }
@@ -122,6 +124,115 @@ fn a_finished_action_never_runs_twice_however_the_run_is_killed() {
         let count = |log: &str| log.lines().filter(|line| line == stage).count();
         assert_eq!(count(&after), count(&before), "{stage} was finished and ran again");
     }
+}
+
+/// Every action of a small study, by how often it ran, as runs told it.
+fn finished(events: &str) -> Vec<String> {
+    let told = events.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    told.filter(|event| event["event"] == "action-finished")
+        .map(|event| event["key"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// A training, descents and probes of a network that is small enough for a run to take a second.
+const VALLEY: &str = r#"
+study = "valley"
+[stage.data]
+kind = "dataset"
+source = "digits"
+subset = 200
+[stage.train]
+kind = "train"
+data = "data"
+model = { architecture = "mlp", hidden = [8] }
+lr = 0.1
+batch = 50
+epochs = 30
+[stage.project]
+kind = "gd-project"
+from = "train"
+every = 3
+max_steps = 100
+until_loss = 0.3
+[stage.trace]
+kind = "trace-estimate"
+from = "project"
+probes = 16
+"#;
+
+/// Several runners at once on one cache, each killed outright at random moments and begun again, for so many seconds: `THALWEG_SOAK` makes it
+/// longer. An action that was told as finished is finished, so it is told once by all of them together.
+#[test]
+fn runners_at_once_with_random_kills_make_no_action_twice_and_no_byte_wrong() {
+    const RUNNERS: u64 = 8;
+    let seconds = std::env::var("THALWEG_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    eprintln!("seed {seed}, {seconds} s");
+    let undisturbed = Project::with(VALLEY);
+    undisturbed.run().succeeds();
+    let expected = undisturbed.results();
+    let start = Instant::now();
+    let (mut rounds, mut kills) = (0, 0);
+    while start.elapsed() < Duration::from_secs(seconds) {
+        let project = Project::with(VALLEY);
+        let killed: usize = std::thread::scope(|scope| {
+            let runners: Vec<_> = (0..RUNNERS)
+                .map(|runner| {
+                    let (project, mut moments) = (&project, Moments(seed + rounds * RUNNERS + runner));
+                    scope.spawn(move || run_until_done(project, runner, &mut moments))
+                })
+                .collect();
+            runners.into_iter().map(|runner| runner.join().unwrap()).sum()
+        });
+        kills += killed;
+        rounds += 1;
+        assert_eq!(project.results(), expected);
+        let told: Vec<String> =
+            (0..RUNNERS).flat_map(|runner| finished(&project.read(&format!("events-{runner}")))).collect();
+        let mut once = told.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(told.len(), once.len(), "an action that was finished ran again");
+        assert_eq!(project.run().succeeds().actions(), 0);
+        project.call(&["cache", "verify"]).succeeds();
+        let left = project.files("cache").into_keys().filter(|path| path.starts_with("cache/tmp")).count();
+        assert_eq!(left, 0, "nothing is left of runs that were killed");
+    }
+    eprintln!("{rounds} rounds, {kills} kills");
+}
+
+/// Runs a study until a run comes to its end; how often one was killed before.
+fn run_until_done(project: &Project, runner: u64, moments: &mut Moments) -> usize {
+    for kills in 0.. {
+        let events =
+            fs::File::options().create(true).append(true).open(project.path(&format!("events-{runner}"))).unwrap();
+        let mut command = project.command(&["run", "study.toml", "--jobs", "2", "--events", "jsonl"]);
+        let mut child = command.stdout(events).stderr(Stdio::null()).spawn().unwrap();
+        let moment = Duration::from_millis(moments.next(400));
+        let begun = Instant::now();
+        let ended = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break Some(status);
+            }
+            // After some kills it is let be, so that the round ends.
+            if begun.elapsed() > moment && kills < 6 {
+                break None;
+            }
+            assert!(begun.elapsed() < Duration::from_mins(2), "a runner waits for ever");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        match ended {
+            Some(status) => {
+                assert_eq!(status.code(), Some(0));
+                return kills;
+            }
+            None => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+        }
+    }
+    unreachable!("it was let be")
 }
 
 #[test]

@@ -15,3 +15,4 @@ mod rooms;
 mod runner;
 mod science;
 mod shared;
+mod slurm;

@@ -1,0 +1,374 @@
+//! `--executor slurm` against a Slurm of shell scripts that can be told to fail; the real one is `tests/slurm`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::faults::send;
+use crate::project::{Project, Ran};
+
+/// Each program is called with the folder `$FAKE`, where `jobs/ID` holds a job's name and `jobs/ID.N` the process of a task. Files there make it fail:
+/// `down` (no controller), `lost` (the next submission is taken, and the answer lost), `forgotten` (the next one is answered, and the job
+/// forgotten), `refuse`, `hang`.
+const COMMON: &str = r#"#!/bin/sh
+FAKE=@FAKE@
+mkdir -p "$FAKE/jobs"
+echo "$(basename "$0") $*" >> "$FAKE/calls"
+[ ! -e "$FAKE/down" ] || { echo "$(basename "$0"): error: Unable to contact slurm controller (connect failure)" >&2; exit 1; }
+alive() { for p in "$FAKE/jobs/$1".[0-9]*; do [ -e "$p" ] && kill -0 "$(cat "$p")" 2>/dev/null && return 0; done; return 1; }
+"#;
+
+const SBATCH: &str = r#"
+[ ! -e "$FAKE/refuse" ] || { echo "sbatch: error: invalid partition specified: nope" >&2; exit 1; }
+tasks=0 name= output=
+for arg; do
+  case $arg in
+    --array=0-*) tasks=${arg#--array=0-} ;;
+    --job-name=*) name=${arg#--job-name=} ;;
+    --output=*) output=${arg#--output=} ;;
+    --chdir=*) cd "${arg#--chdir=}" ;;
+  esac
+  script=$arg
+done
+id=$(($(cat "$FAKE/next" 2>/dev/null || echo 1)))
+echo $((id + 1)) > "$FAKE/next"
+if [ -e "$FAKE/forgotten" ]; then
+  rm "$FAKE/forgotten"; echo someone-elses > "$FAKE/jobs/$id"; sleep 60 >/dev/null 2>&1 & echo $! > "$FAKE/jobs/$id.0"; echo $id; exit 0
+fi
+echo "$name" > "$FAKE/jobs/$id"
+for task in $(seq 0 "$tasks"); do
+  log=$(echo "$output" | sed "s/%a/$task/; s/%%/%/g")
+  if [ "$tasks" -gt 0 ]; then export SLURM_ARRAY_JOB_ID=$id SLURM_ARRAY_TASK_ID=$task; fi
+  SLURM_JOB_ID=$id setsid sh "$script" >> "$log" 2>&1 < /dev/null &
+  echo $! > "$FAKE/jobs/$id.$task"
+done
+if [ -e "$FAKE/lost" ]; then rm "$FAKE/lost"; echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2; exit 1; fi
+echo $id
+"#;
+
+const SQUEUE: &str = r#"
+only=
+for arg; do case $arg in --name=*) only=${arg#--name=} ;; esac; done
+for job in "$FAKE"/jobs/*; do
+  id=$(basename "$job"); case $id in *.*|'*') continue ;; esac
+  alive "$id" || continue
+  name=$(cat "$job")
+  [ -z "$only" ] || [ "$only" = "$name" ] || continue
+  echo "$id|RUNNING|None|$name"
+done
+"#;
+
+const SCONTROL: &str = r#"
+[ "$1 $2" = "show job" ] || exit 1
+[ -e "$FAKE/jobs/$3" ] || { echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1; }
+state=COMPLETED; alive "$3" && state=RUNNING
+[ ! -e "$FAKE/jobs/$3.state" ] || state=$(cat "$FAKE/jobs/$3.state")
+echo "JobId=$3 JobName=$(cat "$FAKE/jobs/$3") JobState=$state Reason=None"
+"#;
+
+const SCANCEL: &str = r#"
+for arg; do case $arg in --name=*) name=${arg#--name=} ;; --state=PENDING) exit 0 ;; esac; done
+for job in "$FAKE"/jobs/*; do
+  case $(basename "$job") in *.*) continue ;; esac
+  [ "$(cat "$job")" = "$name" ] || continue
+  echo CANCELLED > "$job.state"
+  for p in "$job".[0-9]*; do kill "$(cat "$p")" 2>/dev/null; done
+done
+exit 0
+"#;
+
+/// A project, and a Slurm of its own.
+struct Fake {
+    project: Project,
+}
+
+impl Fake {
+    fn with(manifest: &str) -> Self {
+        let project = Project::with(manifest);
+        let fake = Self { project };
+        for (name, body) in
+            [("sbatch", SBATCH), ("squeue", SQUEUE), ("scontrol", SCONTROL), ("scancel", SCANCEL), ("sacct", "exit 1")]
+        {
+            let common = COMMON.replace("@FAKE@", &fake.path("").display().to_string());
+            fake.project.file(&format!("bin/{name}"), &format!("{common}{body}"));
+            let path = fake.project.path(&format!("bin/{name}"));
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fs::create_dir_all(fake.path("jobs")).unwrap();
+        fake
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.project.path("fake").join(name)
+    }
+
+    fn set(&self, fault: &str) {
+        fs::write(self.path(fault), "").unwrap();
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let words = [&["run", "study.toml", "--executor", "slurm"], words].concat();
+        let mut command = self.project.command(&words);
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{path}", self.project.path("bin").display()));
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Ran {
+        Ran::of(&self.project, &self.command(words).output().unwrap())
+    }
+
+    fn start(&self, words: &[&str]) -> Child {
+        self.command(words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// How many jobs were submitted.
+    fn submitted(&self) -> usize {
+        let calls = fs::read_to_string(self.path("calls")).unwrap_or_default();
+        calls.lines().filter(|line| line.starts_with("sbatch ")).count()
+    }
+
+    fn wait_for(&self, name: &str) {
+        let start = Instant::now();
+        while !self.project.path(name).exists() {
+            assert!(start.elapsed() < Duration::from_secs(30), "{name} did not come");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn log(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.project.path("log")).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        let ours = self.project.path("").display().to_string();
+        for entry in fs::read_dir(self.path("jobs")).into_iter().flatten().flatten() {
+            let pid = fs::read_to_string(entry.path()).ok().and_then(|text| text.trim().parse::<i32>().ok());
+            // A number may be another's by now.
+            let words = pid.and_then(|pid| fs::read(format!("/proc/{pid}/cmdline")).ok()).unwrap_or_default();
+            if let Some(pid) = pid.filter(|_| String::from_utf8_lossy(&words).contains(&ours)).and_then(Pid::from_raw) {
+                let _ = kill_process_group(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// Two stages, one below the other, which note that they ran; the first waits for a file `go`, if `waits`.
+fn two_stages(waits: bool) -> Fake {
+    let fake = Fake::with("study = \"two\"\n");
+    let project = fake.project.path("").display().to_string();
+    let wait = if waits {
+        format!("touch {project}/begun; while [ ! -e {project}/go ]; do sleep 0.05; done; ")
+    } else {
+        String::new()
+    };
+    let stage = |name: &str, from: &str, script: &str| {
+        format!(
+            "[stage.{name}]\nkind = \"command\"\nprogram = \"sh\"\nargs = [\"-c\", {script:?}]\noutputs = [\"{name}.bin\"]\n{from}"
+        )
+    };
+    let first = stage("a", "", &format!("{wait}echo a >> {project}/log; head -c 3000 /dev/zero > a.bin"));
+    let second = stage("b", "from = \"a\"\n", &format!("echo b >> {project}/log; cat a.bin a.bin > b.bin"));
+    fake.project.file("study.toml", &format!("study = \"two\"\n{first}{second}"));
+    fake
+}
+
+#[test]
+fn each_stale_stage_is_a_job_and_the_end_is_that_of_a_run_by_itself() {
+    let fake = two_stages(false);
+    fake.run(&[]).succeeds().says("a: submitted job 1").says("b: submitted job 2").ran(&["a", "b"]);
+    assert_eq!((fake.submitted(), fake.log()), (2, vec!["a".to_owned(), "b".to_owned()]));
+    let local = Project::new();
+    local.file("study.toml", &fake.project.read("study.toml"));
+    local.run().succeeds();
+    assert_eq!(fake.project.results(), local.results());
+    assert_eq!(fs::read(fake.project.path("b.bin")).unwrap(), fs::read(local.path("b.bin")).unwrap());
+    fake.run(&[]).succeeds().says("nothing to run");
+    assert_eq!(fake.submitted(), 2);
+    assert_eq!(fs::read_dir(fake.project.path("cache/slurm")).unwrap().count(), 0, "folders of jobs that are done go");
+}
+
+#[test]
+fn what_is_asked_of_slurm_is_what_is_set_and_a_stage_says_it_last() {
+    let fake = two_stages(false);
+    fake.project.edit("[stage.b]", "[executor.slurm]\npartition = \"mine\"\nmem = \"1G\"\n[stage.b]\nslurm = { mem = \"2G\", cpus = 3, extra = [\"--nice\"] }");
+    fake.project.file("thalweg.toml", "[executor.slurm]\npartition = \"theirs\"\naccount = \"us\"\ntime = \"10\"\n");
+    fake.run(&[]).succeeds();
+    let calls = fs::read_to_string(fake.path("calls")).unwrap();
+    let calls: Vec<&str> = calls.lines().filter(|line| line.starts_with("sbatch ")).collect();
+    for option in ["--partition=mine", "--account=us", "--time=10", "--mem=1G", "--requeue", "--signal=B:USR1@60"] {
+        assert!(calls[0].contains(option), "no {option} in {}", calls[0]);
+    }
+    for option in ["--partition=mine", "--mem=2G", "--cpus-per-task=3", "--nice"] {
+        assert!(calls[1].contains(option), "no {option} in {}", calls[1]);
+    }
+    assert!(!calls[0].contains("--gres"));
+    let names: Vec<&str> =
+        calls[0].split(' ').filter(|word| word.starts_with("--job-name=") || word.starts_with("--comment=")).collect();
+    assert!(
+        names[0].contains("a.thalweg-") && names[0].split('=').next_back() == names[1].split('=').next_back(),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn a_failing_stage_fails_in_its_job_as_it_would_here() {
+    let fake = two_stages(false);
+    fake.project.edit("cat a.bin a.bin", "echo it broke >&2; exit 3; cat a.bin");
+    let ran = fake.run(&[]);
+    ran.exits(1).says("it broke").ran(&["a"]);
+    assert!(fake.project.path("cache/slurm").read_dir().unwrap().count() == 1, "the folder of a job that failed stays");
+    fake.project.edit("echo it broke >&2; exit 3; ", "");
+    fake.run(&[]).succeeds().ran(&["b"]);
+}
+
+#[test]
+fn a_refusal_is_said_and_no_slurm_at_all_too() {
+    let fake = two_stages(false);
+    fake.set("refuse");
+    fake.run(&[]).exits(1).says("invalid partition specified: nope");
+    let project = Project::new();
+    project.file("study.toml", &fake.project.read("study.toml"));
+    let mut command = project.command(&["run", "study.toml", "--executor", "slurm"]);
+    let ran = Ran::of(&project, &command.env("PATH", "/nowhere").output().unwrap());
+    ran.exits(1).says("there is no `sbatch` here");
+}
+
+#[test]
+fn a_controller_that_is_down_is_waited_for_and_the_user_told() {
+    let fake = two_stages(false);
+    fake.set("down");
+    let child = fake.start(&[]);
+    std::thread::sleep(Duration::from_millis(800));
+    fs::remove_file(fake.path("down")).unwrap();
+    let ran = Ran::of(&fake.project, &child.wait_with_output().unwrap());
+    ran.succeeds().says("Unable to contact slurm controller").says("waiting for Slurm").says("Slurm answers again");
+}
+
+#[test]
+fn a_submission_whose_answer_is_lost_is_found_by_its_token_and_not_made_twice() {
+    let fake = two_stages(false);
+    fake.set("lost");
+    fake.run(&[]).succeeds().ran(&["a", "b"]);
+    assert_eq!((fake.submitted(), fake.log().len()), (2, 2));
+}
+
+#[test]
+fn a_job_that_the_controller_forgot_is_submitted_again_though_its_number_lives() {
+    let fake = two_stages(false);
+    fake.set("forgotten");
+    fake.run(&[]).succeeds().says("is gone and nobody knows how it ended; it is submitted again").ran(&["a", "b"]);
+    assert_eq!((fake.submitted(), fake.log().len()), (3, 2));
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_its_jobs_and_the_next_attaches_to_them() {
+    let fake = two_stages(true);
+    let mut child = fake.start(&[]);
+    fake.wait_for("begun");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let second = fake.start(&[]);
+    std::thread::sleep(Duration::from_millis(700));
+    fake.project.file("go", "");
+    let ran = Ran::of(&fake.project, &second.wait_with_output().unwrap());
+    ran.succeeds().says("a: attached to job 1").ran(&["a", "b"]);
+    assert_eq!((fake.submitted(), fake.log().len()), (2, 2));
+}
+
+#[test]
+fn an_interruption_leaves_the_jobs_or_cancels_them_as_asked() {
+    for (how, words) in
+        [("ask", "1 job left to go on"), ("leave", "1 job left to go on"), ("cancel", "cancelled job 1")]
+    {
+        let fake = two_stages(true);
+        let child = fake.start(&["--on-interrupt", how]);
+        fake.wait_for("begun");
+        send("-INT", child.id());
+        let ran = Ran::of(&fake.project, &child.wait_with_output().unwrap());
+        ran.exits(130).says(words);
+        fake.project.file("go", "");
+        let ran = fake.run(&[]);
+        ran.succeeds().ran(&["a", "b"]);
+        assert_eq!(fake.submitted(), if how == "cancel" { 3 } else { 2 }, "{how}: {}", ran.err);
+    }
+}
+
+#[test]
+fn a_job_cancelled_from_outside_fails_its_stage() {
+    let fake = two_stages(true);
+    let child = fake.start(&[]);
+    fake.wait_for("begun");
+    let name = fs::read_to_string(fake.path("jobs/1")).unwrap();
+    let status = Command::new(fake.project.path("bin/scancel")).arg(format!("--name={}", name.trim())).status();
+    assert!(status.unwrap().success());
+    let ran = Ran::of(&fake.project, &child.wait_with_output().unwrap());
+    ran.exits(1).says("job 1 was cancelled by somebody else");
+}
+
+#[test]
+fn a_worker_that_is_killed_outright_is_found_out_and_what_it_printed_named() {
+    let fake = two_stages(true);
+    let child = fake.start(&[]);
+    fake.wait_for("begun");
+    let pid = fs::read_to_string(fake.path("jobs/1.0")).unwrap();
+    fs::write(fake.path("jobs/1.state"), "FAILED").unwrap();
+    send("-KILL", pid.trim().parse().unwrap());
+    let ran = Ran::of(&fake.project, &child.wait_with_output().unwrap());
+    ran.exits(1).says("job 1 failed without a word");
+}
+
+#[test]
+fn everything_can_be_submitted_at_once_and_attached_to_later() {
+    let fake = two_stages(true);
+    fake.run(&["--detach"]).succeeds().says("a: job 1").says("b: job 2").says("results: job 3");
+    let calls = fs::read_to_string(fake.path("calls")).unwrap();
+    assert!(calls.contains("--dependency=afterok:1 --kill-on-invalid-dep=yes"), "{calls}");
+    assert!(calls.contains("--dependency=afterok:1:2"), "{calls}");
+    fake.run(&["--detach"]).succeeds();
+    assert_eq!(fake.submitted(), 3, "the same jobs are not submitted twice");
+    fake.project.file("go", "");
+    fake.run(&[]).succeeds();
+    assert_eq!(fake.log(), ["a", "b"]);
+    fake.run(&["--detach"]).succeeds();
+    assert_eq!(fake.submitted(), 3);
+}
+
+/// Probes at two points, shared by four jobs.
+const WIDE: &str = r#"
+study = "wide"
+[stage.data]
+kind = "dataset"
+source = "digits"
+[stage.train]
+kind = "train"
+data = "data"
+model = { architecture = "mlp", hidden = [8] }
+lr = 0.1
+batch = 100
+epochs = 2
+[stage.trace]
+kind = "trace-estimate"
+from = "train"
+probes = 40
+shards = 4
+"#;
+
+#[test]
+fn shards_share_a_stage_and_make_no_action_twice() {
+    let fake = Fake::with(WIDE);
+    let ran = fake.run(&[]);
+    ran.succeeds().says("of 4 tasks");
+    let local = Project::with(WIDE);
+    let alone = local.run();
+    alone.succeeds();
+    assert_eq!(ran.actions(), alone.actions(), "{}", ran.err);
+    assert_eq!(fake.project.results(), local.results());
+}
