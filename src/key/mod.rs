@@ -36,6 +36,6 @@ mod value;
 pub use digest::{Digest, Key, ParseDigestError};
 pub use fingerprint::{Change, Explanation, Fingerprint, Level, Line, Visitor};
 pub use inputs::{Input, Inputs, Outputs, behind};
-pub use record::{Arithmetic, Context, Output, Record, RecordError, Records};
+pub use record::{Arithmetic, Context, Outline, Output, Record, RecordError, Records};
 pub use sorts::{Execution, Horizon, Identity, Ingredients, Sort, Walk};
 pub use value::Value;

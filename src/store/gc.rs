@@ -120,7 +120,7 @@ impl Store {
             let (sort, paths) = (GcSort::Quarantined, vec![path.clone()]);
             candidates.push(GcItem { sort, paths, bytes: *bytes, kind: None, seconds_per_byte: 0.0 });
         }
-        let kept = |record: &Surveyed| options.keep.contains(&record.kind);
+        let kept = |record: &Surveyed| options.keep.contains(&*record.kind);
         let named_by = |kept: &dyn Fn(&Surveyed) -> bool| -> BTreeSet<Digest> {
             survey
                 .records
@@ -141,16 +141,16 @@ impl Store {
                 sort: if reached { GcSort::ReachedBlob } else { GcSort::Blob },
                 paths: vec![self.layout.blob(digest)],
                 bytes: *bytes,
-                kind: maker.map(|maker| maker.kind.clone()),
+                kind: maker.map(|maker| maker.kind.to_string()),
                 seconds_per_byte: maker.map_or(unmade, Surveyed::seconds_per_byte),
             });
         }
         let unneeded = |(key, record): &(&Key, &Surveyed)| !survey.needed_records.contains(*key) && !kept(record);
-        candidates.extend(survey.records.iter().filter(unneeded).map(|(_, record)| GcItem {
+        candidates.extend(survey.records.iter().filter(unneeded).map(|(key, record)| GcItem {
             sort: GcSort::Record,
-            paths: record.files.iter().map(|(path, _)| path.clone()).collect(),
+            paths: record.files(key, &self.layout),
             bytes: record.bytes(),
-            kind: Some(record.kind.clone()),
+            kind: Some(record.kind.to_string()),
             seconds_per_byte: record.seconds / record.bytes().max(1) as f64,
         }));
         candidates

@@ -129,9 +129,27 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 pub(super) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for inner in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
-        files.extend(entries(&inner)?.into_iter().filter(|path| path.is_file()));
+        files.extend(files_in(&inner)?);
     }
     Ok(files)
+}
+
+/// The files directly in `folder`, in order of name. The listing says what is one, so that none is looked at.
+pub(super) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let listing = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listing => listing.map_err(Error::at("list", folder))?,
+    };
+    let mut names = Vec::new();
+    for entry in listing {
+        let entry = entry.map_err(Error::at("list", folder))?;
+        let sort = entry.file_type().map_err(Error::at("list", folder))?;
+        if sort.is_file() || (sort.is_symlink() && entry.path().is_file()) {
+            names.push(entry.file_name());
+        }
+    }
+    names.sort_unstable();
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
 /// A file's name as text; empty where it is not.

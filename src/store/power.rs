@@ -34,17 +34,34 @@ enum Deed {
 
 /// The disk as it is, and a log of what was done to it.
 #[derive(Default)]
-struct Logged(Mutex<Vec<Deed>>);
+struct Logged {
+    deeds: Mutex<Vec<Deed>>,
+    /// The file that has an inode now: a file system gives it to another once the first is gone.
+    files: Mutex<BTreeMap<u64, u64>>,
+}
 
 impl Logged {
     fn note(&self, deed: Deed) {
-        self.0.lock().unwrap().push(deed);
+        self.deeds.lock().unwrap().push(deed);
     }
 
-    fn named(&self, path: &Path) -> io::Result<u64> {
+    fn file(&self, metadata: &fs::Metadata) -> u64 {
+        self.files.lock().unwrap()[&metadata.ino()]
+    }
+
+    /// A new file with this content.
+    fn made(&self, path: &Path, bytes: Vec<u8>) -> io::Result<()> {
         let inode = fs::symlink_metadata(path)?.ino();
-        self.note(Deed::Named(path.to_owned(), Some(inode)));
-        Ok(inode)
+        let file = self.deeds.lock().unwrap().len() as u64;
+        self.files.lock().unwrap().insert(inode, file);
+        self.note(Deed::Wrote(file, bytes));
+        self.named(path)
+    }
+
+    fn named(&self, path: &Path) -> io::Result<()> {
+        let file = self.file(&fs::symlink_metadata(path)?);
+        self.note(Deed::Named(path.to_owned(), Some(file)));
+        Ok(())
     }
 }
 
@@ -58,8 +75,7 @@ impl Disk for Logged {
 
     fn create(&self, path: &Path) -> io::Result<File> {
         let file = RealDisk.create(path)?;
-        let inode = self.named(path)?;
-        self.note(Deed::Wrote(inode, Vec::new()));
+        self.made(path, Vec::new())?;
         Ok(file)
     }
 
@@ -67,29 +83,26 @@ impl Disk for Logged {
         let is_new = !path.exists();
         let file = RealDisk.open_lock(path)?;
         if is_new {
-            let inode = self.named(path)?;
-            self.note(Deed::Wrote(inode, Vec::new()));
+            self.made(path, Vec::new())?;
         }
         Ok(file)
     }
 
     fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
         RealDisk.write(file, bytes)?;
-        self.note(Deed::Wrote(file.metadata()?.ino(), bytes.to_vec()));
+        self.note(Deed::Wrote(self.file(&file.metadata()?), bytes.to_vec()));
         Ok(())
     }
 
     fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
         RealDisk.copy(from, to)?;
-        let inode = self.named(to)?;
-        self.note(Deed::Wrote(inode, fs::read(to)?));
-        Ok(())
+        self.made(to, fs::read(to)?)
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
         let metadata = file.metadata()?;
         let name = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        self.note(if metadata.is_dir() { Deed::SyncedNames(name) } else { Deed::Synced(metadata.ino()) });
+        self.note(if metadata.is_dir() { Deed::SyncedNames(name) } else { Deed::Synced(self.file(&metadata)) });
         Ok(())
     }
 
@@ -100,7 +113,7 @@ impl Disk for Logged {
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         RealDisk.link(from, to)?;
-        self.named(to).map(drop)
+        self.named(to)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -273,12 +286,12 @@ fn check(cache: &Path, committed: &BTreeSet<Key>, context: &str) {
 
 #[test]
 fn a_power_cut_at_any_moment_leaves_no_half_blob_and_keeps_what_was_committed() {
-    const CHOICES: u64 = 24;
+    const CHOICES: u64 = 10;
     let place = Place::new();
     fs::write(place.path().join("input"), blob(3).0).unwrap();
     let disk = Arc::new(Logged::default());
     work(place.path(), &disk);
-    let deeds = disk.0.lock().unwrap().clone();
+    let deeds = disk.deeds.lock().unwrap().clone();
     assert!(deeds.len() > 50, "{deeds:?}");
     let from = place.path().join("cache");
     let deeds: Vec<Deed> =

@@ -66,7 +66,7 @@ impl Store {
         let mut stats = Stats::default();
         for (key, record) in &survey.records {
             let kinds = if record.level == Level::Action { &mut stats.actions } else { &mut stats.stages };
-            let kind = kinds.entry(record.kind.clone()).or_default();
+            let kind = kinds.entry(record.kind.to_string()).or_default();
             kind.records.add(record.bytes());
             kind.seconds += record.seconds;
             if !survey.needed_records.contains(key) {
@@ -79,7 +79,7 @@ impl Store {
             let reached = survey.reached_blobs.contains(digest);
             if reached { &mut stats.reached } else { &mut stats.unreached }.add(*bytes);
             if let Some(maker) = survey.makers.get(digest) {
-                stats.actions.entry(survey.records[maker].kind.clone()).or_default().blobs.add(*bytes);
+                stats.actions.entry(survey.records[maker].kind.to_string()).or_default().blobs.add(*bytes);
             }
         }
         survey.quarantined.iter().for_each(|(_, bytes)| stats.quarantine.add(*bytes));

@@ -1,11 +1,19 @@
 //! What is in the cache and what of it is reached: roots name stage records, their lists name actions' records, records name blobs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::layout::{entries, files_below, length_of, name_of};
+use rayon::prelude::*;
+
+use super::layout::{FORMAT, Layout, entries, files_below, files_in, length_of, name_of};
 use super::{Error, Store};
-use crate::key::{Digest, Key, Level};
+use crate::key::{Digest, Key, Level, Outline};
+
+/// What nearly every record has fewer bytes than.
+const USUAL_BYTES: usize = 16 << 10;
 
 /// Everything that stats and gc need to know, without the bytes.
 pub(super) struct Survey {
@@ -33,14 +41,17 @@ pub(super) struct Survey {
 
 /// What is known of one record.
 pub(super) struct Surveyed {
-    pub(super) kind: String,
+    pub(super) kind: Arc<str>,
     pub(super) level: Level,
     /// How long it took to make, in seconds.
     pub(super) seconds: f64,
     /// Its outputs that are blobs, with their lengths.
     pub(super) blobs: BTreeMap<Digest, u64>,
-    /// Its file and, for a stage, its list.
-    pub(super) files: Vec<(PathBuf, u64)>,
+    /// Whether it lies beside one of another format.
+    beside: bool,
+    /// Bytes of its file, and of its list if it has one.
+    bytes: u64,
+    list_bytes: Option<u64>,
     list: Vec<Key>,
     makers: Vec<Key>,
     /// What it was made of.
@@ -57,7 +68,13 @@ impl Surveyed {
 
     /// Bytes of its files.
     pub(super) fn bytes(&self) -> u64 {
-        self.files.iter().map(|(_, bytes)| bytes).sum()
+        self.bytes + self.list_bytes.unwrap_or(0)
+    }
+
+    /// Its file and, for a stage, its list.
+    pub(super) fn files(&self, key: &Key, layout: &Layout) -> Vec<PathBuf> {
+        let file = if self.beside { layout.record_beside(key) } else { layout.record(key) };
+        [file].into_iter().chain(self.list_bytes.map(|_| layout.list(key))).collect()
     }
 }
 
@@ -76,12 +93,13 @@ impl Survey {
             roots: 0,
             doubts: Vec::new(),
         };
-        for key in store.keys()? {
-            if let Some(surveyed) = survey_record(store, &key)? {
-                survey.records.insert(key, surveyed);
-            }
+        let folders = entries(&store.layout.records())?;
+        let shelves: Vec<Shelf> =
+            folders.par_iter().map(|folder| survey_shelf(store, folder)).collect::<Result<_, _>>()?;
+        for shelf in shelves {
+            survey.records.extend(shelf.records);
+            survey.records_bytes += shelf.bytes;
         }
-        survey.records_bytes = files_below(&store.layout.records())?.into_iter().map(|path| with_length(path).1).sum();
         survey.find_makers();
         survey.reach(store)?;
         // Last, since what is found damaged on the way is set aside.
@@ -138,28 +156,91 @@ impl Survey {
     }
 }
 
-fn survey_record(store: &Store, key: &Key) -> Result<Option<Surveyed>, Error> {
-    let Some((path, record)) = store.locate(key)? else { return Ok(None) };
-    let blobs = record.outputs.values().filter(|output| output.inline.is_none());
-    let inputs: Vec<Digest> = record.fingerprint.inputs.values().copied().collect();
-    let level = record.fingerprint.level;
-    let mut files = vec![with_length(path)];
-    let mut list = Vec::new();
+/// What lies in one folder of records.
+#[derive(Default)]
+struct Shelf {
+    records: Vec<(Key, Surveyed)>,
+    /// Bytes of all its files.
+    bytes: u64,
+}
+
+fn survey_shelf(store: &Store, folder: &Path) -> Result<Shelf, Error> {
+    let mut shelf = Shelf::default();
+    // What needs a second look, and what is no record.
+    let (mut keys, mut others) = (BTreeSet::new(), Vec::new());
+    let (mut kinds, mut buffer) = (BTreeSet::new(), vec![0; USUAL_BYTES]);
+    for path in files_in(folder)? {
+        let (stem, suffix) = name_of(&path).split_once('.').unwrap_or((name_of(&path), ""));
+        let key = stem.parse::<Key>().ok().filter(|_| suffix.is_empty() || suffix == FORMAT);
+        let Some(key) = key else {
+            others.push(path);
+            continue;
+        };
+        let length = if suffix.is_empty() { read_at_once(&path, &mut buffer) } else { 0 };
+        let outline = Outline::decode(&buffer[..length], &key).ok().map(|outline| (outline, length as u64));
+        let Some((outline, length)) = outline else {
+            keys.insert(key);
+            others.push(path);
+            continue;
+        };
+        match surveyed(store, &key, (&path, length), outline, &mut kinds)? {
+            Some(record) => {
+                shelf.records.push((key, record));
+                shelf.bytes += length;
+            }
+            None => others.push(path),
+        }
+    }
+    for (key, _) in &shelf.records {
+        keys.remove(key);
+    }
+    for key in keys {
+        // What is damaged is set aside on the way.
+        let Some((path, record)) = store.locate(&key)? else { continue };
+        let outline = Outline::decode(&record.encode(), &key).expect("invariant: a record has an outline");
+        let length = length_of(&path).unwrap_or(0);
+        shelf.records.extend(surveyed(store, &key, (&path, length), outline, &mut kinds)?.map(|record| (key, record)));
+    }
+    shelf.bytes += others.iter().filter_map(|path| length_of(path)).sum::<u64>();
+    Ok(shelf)
+}
+
+/// Reads a file in one call, as far as that goes; what is cut short then is no record, and is looked at again.
+fn read_at_once(path: &Path, buffer: &mut [u8]) -> usize {
+    File::open(path).and_then(|mut file| file.read(buffer)).unwrap_or(0)
+}
+
+fn surveyed(
+    store: &Store,
+    key: &Key,
+    (path, bytes): (&Path, u64),
+    outline: Outline,
+    kinds: &mut BTreeSet<Arc<str>>,
+) -> Result<Option<Surveyed>, Error> {
+    let Outline { fingerprint, outputs, context, .. } = outline;
+    let inputs: Vec<Digest> = fingerprint.inputs.into_values().collect();
+    let level = fingerprint.level;
+    let (mut list, mut list_bytes) = (Vec::new(), None);
     if level == Level::Stage {
         // Without its list nobody knows which actions it used: it is made again from what these left, and its list with it.
-        let Some(whole) = store.whole_list(key, &files[0].0)? else { return Ok(None) };
+        let Some(whole) = store.whole_list(key, path)? else { return Ok(None) };
         list = whole;
-        files.extend(length_of(&store.layout.list(key)).map(|bytes| (store.layout.list(key), bytes)));
+        list_bytes = length_of(&store.layout.list(key));
     }
+    let kind = kinds.get(fingerprint.kind.as_str()).cloned().unwrap_or_else(|| fingerprint.kind.as_str().into());
+    kinds.insert(Arc::clone(&kind));
+    let blobs = outputs.values().filter(|output| output.inline.is_none());
     Ok(Some(Surveyed {
         blobs: blobs.map(|output| (output.digest, output.length)).collect(),
-        kind: record.fingerprint.kind,
+        kind,
         level,
-        seconds: record.context.seconds,
-        files,
+        seconds: context.seconds,
+        beside: name_of(path).contains('.'),
+        bytes,
+        list_bytes,
         list,
-        makers: record.context.makers.into_values().collect(),
-        makes: record.outputs.values().map(|output| output.digest).filter(|digest| !inputs.contains(digest)).collect(),
+        makers: context.makers.into_values().collect(),
+        makes: outputs.values().map(|output| output.digest).filter(|digest| !inputs.contains(digest)).collect(),
         inputs,
     }))
 }

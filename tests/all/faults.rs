@@ -221,16 +221,12 @@ fn run_until_done(project: &Project, runner: u64, moments: &mut Moments) -> usiz
             assert!(begun.elapsed() < Duration::from_mins(2), "a runner waits for ever");
             std::thread::sleep(Duration::from_millis(5));
         };
-        match ended {
-            Some(status) => {
-                assert_eq!(status.code(), Some(0));
-                return kills;
-            }
-            None => {
-                child.kill().unwrap();
-                child.wait().unwrap();
-            }
+        if let Some(status) = ended {
+            assert_eq!(status.code(), Some(0));
+            return kills;
         }
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
     unreachable!("it was let be")
 }
