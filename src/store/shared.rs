@@ -41,7 +41,7 @@ pub struct Shared {
     signer: Option<Signer>,
     events: Arc<dyn Sink>,
     shelves: Mutex<BTreeMap<String, Shelf>>,
-    /// Objects that were found not to be what their names say; they are put up anew when they are made anew.
+    /// Objects that were found not to be what their names say, or could not be had; they are put up anew when they are made anew.
     wrong: Mutex<BTreeSet<String>>,
     outage: Mutex<Option<Outage>>,
 }
@@ -329,10 +329,13 @@ impl Shared {
         let mut digesting = Digesting { to, hasher: blake3::Hasher::new(), left: output.length };
         let got = self.ask(|objects| objects.get(&name, &mut digesting));
         let whole = digesting.left == 0 && Digest::from_hasher(&digesting.hasher) == output.digest;
-        if got == Some(true) && !whole {
-            self.is_wrong(&name, "its bytes do not fit its digest");
+        match got {
+            Some(true) if whole => return true,
+            Some(true) => self.is_wrong(&name, "its bytes do not fit its digest"),
+            // What is listed and cannot be had is not to be had: whoever needs it makes it again.
+            _ => drop(lock(&self.wrong).insert(name)),
         }
-        got == Some(true) && whole
+        false
     }
 }
 

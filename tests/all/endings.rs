@@ -195,21 +195,24 @@ fn a_folder_that_may_not_be_written_is_swept_and_one_of_somebody_else_is_told() 
     assert_eq!(project.read("d"), "c\nd\n");
     assert_eq!(fs::read_dir(project.path("cache/tmp")).unwrap().count(), 0, "nothing of it is left");
     // What a killed run left there.
-    for folder in ["cache/tmp/1-0/q", "cache/tmp/2-0"] {
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let left = [1, 2].map(|number| format!("cache/tmp/{machine}-{number}-0"));
+    let closed = format!("{}/q", left[0]);
+    for folder in [&closed, &left[1]] {
         fs::create_dir_all(project.path(folder)).unwrap();
     }
-    project.file("cache/tmp/1-0/q/f", "").file("cache/tmp/2-0/alive", "");
+    project.file(&format!("{closed}/f"), "").file(&format!("{}/alive", left[1]), "");
     let mode = |name: &str, mode: u32| {
         fs::set_permissions(project.path(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     };
-    mode("cache/tmp/1-0/q", 0o555);
-    mode("cache/tmp/2-0", 0o700);
-    let another = std::os::unix::fs::chown(project.path("cache/tmp/2-0"), Some(65534), None).is_ok();
+    mode(&closed, 0o555);
+    mode(&left[1], 0o700);
+    let another = std::os::unix::fs::chown(project.path(&left[1]), Some(65534), None).is_ok();
     let ran = project.call_as_ordinary_user(&["run", "study.toml"]).unwrap();
     ran.succeeds();
-    assert!(!project.path("cache/tmp/1-0").exists());
+    assert!(!project.path(&left[0]).exists());
     if another {
-        ran.says("cache/tmp/2-0").says("permission denied");
+        ran.says(&left[1]).says("permission denied");
     }
 }
 

@@ -19,7 +19,13 @@ FAKE=@FAKE@
 mkdir -p "$FAKE/jobs"
 echo "$(basename "$0") $*" >> "$FAKE/calls"
 [ ! -e "$FAKE/down" ] || { echo "$(basename "$0"): error: Unable to contact slurm controller (connect failure)" >&2; exit 1; }
-alive() { for p in "$FAKE/jobs/$1".[0-9]*; do [ -e "$p" ] && kill -0 "$(cat "$p")" 2>/dev/null && return 0; done; return 1; }
+# A number may be another's by now, and who nobody waited for has no words any more.
+alive() {
+  for p in "$FAKE/jobs/$1".[0-9]*; do
+    { [ -e "$p" ] && tr '\0' ' ' < "/proc/$(cat "$p")/cmdline" | grep -qF "${FAKE%/*}"; } 2>/dev/null && return 0
+  done
+  return 1
+}
 "#;
 
 const SBATCH: &str = r#"
