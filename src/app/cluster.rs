@@ -124,8 +124,8 @@ impl<'a> Cluster<'a> {
         Spec::new(worker::words(self.args, self.project), self.project.text.clone(), stage, backend, tasks)
     }
 
-    /// The job of a stage: one that was submitted before and still goes on, or a new one.
-    fn job(&self, errand: &Errand<'_>) -> Result<Job, Failure> {
+    /// The job of a stage: one that was submitted before and still goes on, or a new one; none where one has just done it.
+    fn job(&self, errand: &Errand<'_>) -> Result<Option<Job>, Failure> {
         let stage = &errand.instance.name;
         let tag = tag_of(&errand.key);
         let waiting = || self.note(stage, "another run asks for the same job; waiting for it");
@@ -133,10 +133,13 @@ impl<'a> Cluster<'a> {
         for tag in [tag.clone(), self.tag_before(errand.instance)] {
             if let Some(job) = self.living(&tag)? {
                 self.note(stage, format!("attached to {}", said(&job)));
-                return Ok(job);
+                return Ok(Some(job));
             }
         }
-        self.submit(errand, &tag)
+        match self.store.record(&errand.key)? {
+            Some(_) => Ok(None),
+            None => self.submit(errand, &tag).map(Some),
+        }
     }
 
     /// The job of a folder, while it goes on.
@@ -396,7 +399,7 @@ impl Elsewhere for Cluster<'_> {
     fn run(&self, errand: &Errand<'_>) -> Result<Errands, Failure> {
         let stage = &errand.instance.name;
         let mut resubmissions = 0;
-        let mut job = self.job(errand)?;
+        let Some(mut job) = self.job(errand)? else { return Ok(Errands::default()) };
         loop {
             self.live().insert(job.name().to_owned(), job.clone());
             let ended = self.watch(stage, &mut job);

@@ -75,7 +75,8 @@ impl Queue {
 fn look(name: Option<&str>, commands: &Commands<'_>) -> Result<Vec<Queued>, Error> {
     let user = rustix::process::getuid().as_raw();
     let mut args = vec!["--noheader".to_owned(), format!("--user={user}"), format!("--format={QUEUE_FORMAT}")];
-    args.extend(name.map(|name| format!("--name={name}")));
+    // Of one job it is also told that it ended a moment ago.
+    args.extend(name.into_iter().flat_map(|name| [format!("--name={name}"), "--states=all".to_owned()]));
     commands.call("squeue", &args).map(|answer| queued(&answer))
 }
 

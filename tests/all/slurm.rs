@@ -57,14 +57,13 @@ echo $id
 "#;
 
 const SQUEUE: &str = r#"
-only=
-for arg; do case $arg in --name=*) only=${arg#--name=} ;; esac; done
+only= all=
+for arg; do case $arg in --name=*) only=${arg#--name=} ;; --states=all) all=1 ;; esac; done
 for job in "$FAKE"/jobs/*; do
   id=$(basename "$job"); case $id in *.*|'*') continue ;; esac
-  alive "$id" || continue
   name=$(cat "$job")
   [ -z "$only" ] || [ "$only" = "$name" ] || continue
-  echo "$id|RUNNING|None|$name"
+  if alive "$id"; then echo "$id|RUNNING|None|$name"; elif [ -n "$all" ]; then echo "$id|COMPLETED|None|$name"; fi
 done
 "#;
 
@@ -99,7 +98,7 @@ impl Fake {
         for (name, body) in
             [("sbatch", SBATCH), ("squeue", SQUEUE), ("scontrol", SCONTROL), ("scancel", SCANCEL), ("sacct", "exit 1")]
         {
-            let common = COMMON.replace("@FAKE@", &fake.path("").display().to_string());
+            let common = COMMON.replace("@FAKE@", &fake.project.path("fake").display().to_string());
             fake.project.file(&format!("bin/{name}"), &format!("{common}{body}"));
             let path = fake.project.path(&format!("bin/{name}"));
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
