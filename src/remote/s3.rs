@@ -67,7 +67,7 @@ impl Bucket {
 
     fn put_whole(&self, path: &Path, from: &mut dyn Read, bytes: u64) -> Result<(), Error> {
         let mut content = Vec::with_capacity(bytes as usize);
-        (&mut *from).take(bytes + 1).read_to_end(&mut content).map_err(here)?;
+        (&mut *from).take(bytes + 1).read_to_end(&mut content).map_err(|error| here(&error))?;
         if content.len() as u64 != bytes {
             return Err(changed());
         }
@@ -84,7 +84,7 @@ impl Bucket {
         let sent = loop {
             let mut part = Vec::with_capacity(part_bytes.min(left + 1) as usize);
             if let Err(error) = (&mut *from).take(part_bytes).read_to_end(&mut part) {
-                break Err(here(error));
+                break Err(here(&error));
             }
             let Some(rest) = left.checked_sub(part.len() as u64) else { break Err(changed()) };
             left = rest;
@@ -120,7 +120,7 @@ impl Objects for Bucket {
             };
             let mut chunks = object.into_stream();
             while let Some(chunk) = chunks.try_next().await.map_err(|error| place(&error))? {
-                to.write_all(&chunk).map_err(here)?;
+                to.write_all(&chunk).map_err(|error| here(&error))?;
             }
             Ok(true)
         })
@@ -160,7 +160,7 @@ impl Objects for Bucket {
     }
 }
 
-fn here(error: std::io::Error) -> Error {
+fn here(error: &std::io::Error) -> Error {
     Error::Here(error.to_string())
 }
 
