@@ -1,10 +1,15 @@
-//! `--executor slurm`: each stale stage becomes a job, which this program submits, watches and speaks for.
+//! `--executor slurm`: each stale stage becomes a job, which this program submits, watches and speaks for (`voice`), or with `--detach` leaves to itself (`detach`).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod detach;
+mod voice;
+
+use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use voice::Voice;
 
 use super::project::Project;
 use super::worker::{self, Spec};
@@ -14,10 +19,9 @@ use crate::event::{Event, Sink};
 use crate::execute::{Cancel, Failure};
 use crate::key::{Digest, Key};
 use crate::manifest::{Instance, Slurm};
-use crate::plan::{Plan, Standing, World, backend_of};
 use crate::report::words;
 use crate::schedule::{Elsewhere, Errand, Errands};
-use crate::slurm::{Commands, End, Error, Exit, Fate, Folder, Job, Queue, Request, State, Told};
+use crate::slurm::{Commands, End, Error, Exit, Fate, Folder, Job, Queue, Request, State};
 use crate::store::Store;
 
 /// Stages that have jobs at once; the others wait here.
@@ -177,7 +181,7 @@ impl<'a> Cluster<'a> {
 
     /// Watches a job to its end, and passes on what its tasks tell.
     fn watch(&self, stage: &str, job: &mut Job) -> Result<Ended, Failure> {
-        let mut voice = Voice { cluster: self, told: Told::default(), hits: BTreeMap::new(), ran: BTreeSet::new() };
+        let mut voice = Voice::of(self);
         let (start, mut ask) = (Instant::now(), FIRST_ASK);
         let (mut asked, mut missed, mut remark, mut trimmed) = (Instant::now(), 0, None, false);
         loop {
@@ -228,7 +232,7 @@ impl<'a> Cluster<'a> {
                         _ if over => {
                             return Ok(Ended::Done(voice.finish(job.folder())));
                         }
-                        fate => return Ok(Self::verdict(job, &fate, !voice.ran.is_empty())),
+                        fate => return Ok(Self::verdict(job, &fate, voice.progressed())),
                     }
                 }
             }
@@ -276,70 +280,6 @@ impl<'a> Cluster<'a> {
             self.calling(|commands| commands.sleep(LOOK))?;
         }
         Ok(())
-    }
-
-    /// Submits everything that is stale at once, each job after those of the stages above it, and a last one that writes the results.
-    ///
-    /// # Errors
-    /// Slurm refuses; an interruption.
-    pub fn detach(&self, wanted: &[usize], world: &dyn World, streams: &mut Streams<'_>) -> Result<(), Problem> {
-        let study = &self.project.study;
-        let plan = Plan::make(study, wanted, world);
-        let problem = |failure: Failure| match failure {
-            Failure::Interrupted => Problem::Interrupted,
-            failure => Problem::Machine(failure.to_string()),
-        };
-        let mut ids: BTreeMap<usize, u64> = BTreeMap::new();
-        for (i, standing) in &plan.stages {
-            let instance = &study.instances[*i];
-            let key = match standing {
-                Standing::Fresh { .. } => continue,
-                Standing::Stale { key, .. } => Some(*key),
-                Standing::Pending { .. } => None,
-            };
-            let backend = backend_of(instance, world);
-            let tag = key.map_or_else(|| self.tag_before(instance), |key| tag_of(&key));
-            let above = instance.inputs.iter().flat_map(|edge| &edge.upstream);
-            let mut after: Vec<u64> = above.filter_map(|upstream| ids.get(upstream).copied()).collect();
-            after.sort_unstable();
-            after.dedup();
-            let job = self.detached(&tag, instance, backend, after).map_err(problem)?;
-            ids.extend(job.id().map(|id| (*i, id)));
-            writeln!(streams.err, "{}: {}", instance.name, said(&job))?;
-        }
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let after = ids.values().copied().collect();
-        let spec = self.spec(None, world.backend(), 1);
-        let (what, options) = ("results".to_owned(), options(&self.project.settings.slurm, "cpu"));
-        let directory = std::env::current_dir().unwrap_or_else(|_| self.project.root.clone());
-        let request =
-            Request { what, tasks: 1, options, program: self.program.clone(), verb: worker::VERB, directory, after };
-        let tag = format!("results-{}", self.digest(""));
-        let job = self.once(&tag, &spec, &request).map_err(problem)?;
-        writeln!(streams.err, "results: {}", said(&job))?;
-        let manifest = self.args.study.manifest.display();
-        writeln!(
-            streams.err,
-            "the same command without `--detach` attaches to these jobs: thalweg run {manifest} --executor slurm"
-        )?;
-        Ok(())
-    }
-
-    /// A job that runs by itself, unless there is one.
-    fn detached(&self, tag: &str, instance: &Instance, backend: &str, after: Vec<u64>) -> Result<Job, Failure> {
-        let request = self.request(instance, backend, after);
-        let spec = self.spec(Some(&instance.name), backend, request.tasks);
-        self.once(tag, &spec, &request)
-    }
-
-    fn once(&self, tag: &str, spec: &Spec, request: &Request) -> Result<Job, Failure> {
-        let _held = self.store.lock_job(tag, &|| self.cancel.raised(), &|| ())?;
-        match self.living(tag)? {
-            Some(job) => Ok(job),
-            None => self.submit_as(tag, spec, request),
-        }
     }
 
     /// What a stage's job is found by while the stage's key is not known: the study as it is written.
@@ -428,48 +368,6 @@ impl Elsewhere for Cluster<'_> {
                 }
             }
         }
-    }
-}
-
-/// Speaks for a job's tasks.
-struct Voice<'a> {
-    cluster: &'a Cluster<'a>,
-    told: Told,
-    /// Actions that some task found, which another of this job may have made.
-    hits: BTreeMap<Key, Event>,
-    ran: BTreeSet<Key>,
-}
-
-impl Voice<'_> {
-    fn pass_on(&mut self, folder: &Folder) {
-        for line in self.told.more(folder) {
-            let Ok(event) = serde_json::from_str::<Event>(&line) else { continue };
-            match &event {
-                Event::ActionHit { key, .. } => drop(self.hits.insert(*key, event)),
-                Event::ActionFinished { key, .. } => {
-                    self.ran.insert(*key);
-                    self.cluster.events.emit(event);
-                }
-                Event::ActionStarted { .. }
-                | Event::StageProgress { .. }
-                | Event::Remade { .. }
-                | Event::Quarantined { .. }
-                | Event::Warning { .. }
-                | Event::Note { .. } => self.cluster.events.emit(event),
-                _ => {}
-            }
-        }
-    }
-
-    /// What was found, now that it is known what was made.
-    fn finish(&mut self, folder: &Folder) -> Errands {
-        self.pass_on(folder);
-        self.hits.retain(|key, _| !self.ran.contains(key));
-        let errands = Errands { hit: self.hits.len() as u64, ran: self.ran.len() as u64 };
-        for event in std::mem::take(&mut self.hits).into_values() {
-            self.cluster.events.emit(event);
-        }
-        errands
     }
 }
 
