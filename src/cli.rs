@@ -113,21 +113,8 @@ pub fn record_key() -> Option<String> {
 }
 
 fn parse_write_back(text: &str) -> Result<WriteBack, String> {
-    match text {
-        "never" => Ok(WriteBack::Never),
-        "end" => Ok(WriteBack::AtEnd),
-        "background" => Ok(WriteBack::Background),
-        _ => Err("expected `never`, `end` or `background`".to_owned()),
-    }
-}
-
-/// The word that stands for a time to write back.
-pub fn write_back_word(when: WriteBack) -> &'static str {
-    match when {
-        WriteBack::Never => "never",
-        WriteBack::AtEnd => "end",
-        WriteBack::Background => "background",
-    }
+    let named = WriteBack::NAMED.iter().find(|(name, _)| *name == text).map(|(_, when)| *when);
+    named.ok_or_else(|| "expected `never`, `end` or `background`".to_owned())
 }
 
 /// The word that stands for simulated cards; none for those of the machine.

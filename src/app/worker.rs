@@ -211,7 +211,7 @@ fn words_of(problem: &Problem) -> String {
 pub fn words(args: &RunArgs, project: &Project) -> Vec<OsString> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
     let study = &args.study;
-    let mut words: Vec<OsString> = vec!["thalweg".into(), "run".into()];
+    let mut words: Vec<OsString> = ["thalweg", "run", "--executor", "local"].map(OsString::from).to_vec();
     let mut option = |name: &str, value: OsString| words.extend([OsString::from(name), value]);
     option("--profile", study.profile.clone().into());
     study.sets.iter().for_each(|set| option("--set", set.into()));
@@ -223,7 +223,7 @@ pub fn words(args: &RunArgs, project: &Project) -> Vec<OsString> {
         option("--cards", cards.into());
     }
     if let Some(when) = args.remote_write {
-        option("--remote-write", cli::write_back_word(when).into());
+        option("--remote-write", when.name().into());
     }
     words.extend(["--".into(), PathBuf::from(&study.manifest).into_os_string()]);
     words

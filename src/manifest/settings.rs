@@ -17,10 +17,6 @@ use crate::remote::{self, WriteBack};
 /// The tables, by the names of their fields.
 pub(super) const TABLES: [&str; 2] = ["cache", "executor"];
 
-/// When what is made goes to the shared cache, as `remote_write` has it.
-const WRITE_BACK: [(&str, WriteBack); 3] =
-    [("never", WriteBack::Never), ("end", WriteBack::AtEnd), ("background", WriteBack::Background)];
-
 /// Settings of a project or of a study.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
@@ -91,7 +87,7 @@ impl Settings {
                 "address of a cache that is shared with others: `s3://bucket/prefix` or `file:///folder`",
             );
             let remote = remote.check(|address| remote::check(address)).optional().value();
-            let write = reader.choice("remote_write", "when what is made goes there", &WRITE_BACK);
+            let write = reader.choice("remote_write", "when what is made goes there", &WriteBack::NAMED);
             (remote, write.optional().value())
         };
         let (remote, remote_write) =

@@ -26,6 +26,20 @@ pub enum WriteBack {
     Background,
 }
 
+impl WriteBack {
+    /// All, by what manifests and the command line call them.
+    pub const NAMED: [(&str, Self); 3] =
+        [("never", Self::Never), ("end", Self::AtEnd), ("background", Self::Background)];
+
+    /// What it is called.
+    ///
+    /// # Panics
+    /// Never: each has a name.
+    pub fn name(self) -> &'static str {
+        Self::NAMED.iter().find(|(_, named)| *named == self).expect("invariant: each has a name").0
+    }
+}
+
 /// An object, as a listing has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listed {

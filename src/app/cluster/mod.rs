@@ -59,6 +59,8 @@ enum Ended {
     Done(Errands),
     /// It failed.
     Failed(Failure),
+    /// Its time was over, and it got on.
+    OutOfTime(String),
     /// It ended for a reason that is not its own, and may do better next time.
     Again(String),
 }
@@ -169,6 +171,13 @@ impl<'a> Cluster<'a> {
         Ok(job)
     }
 
+    /// Submits a stage once more, and says why.
+    fn again(&self, errand: &Errand<'_>, why: &str) -> Result<Job, Failure> {
+        let stage = Some(errand.instance.name.clone());
+        self.events.emit(Event::Warning { stage, message: format!("{why}; it is submitted again") });
+        self.submit(errand, &tag_of(&errand.key))
+    }
+
     fn submit_as(&self, tag: &str, spec: &Spec, request: &Request) -> Result<Job, Failure> {
         let path = self.folder(tag);
         let failed = |error: std::io::Error| {
@@ -254,7 +263,7 @@ impl<'a> Cluster<'a> {
         if has(&State::OutOfMemory) {
             work(format!("{what} used more memory than it asked for; give it more `mem`"))
         } else if has(&State::Timeout) && progressed {
-            Ended::Again(format!("{what} reached its time limit"))
+            Ended::OutOfTime(format!("{what} reached its time limit"))
         } else if has(&State::Timeout) {
             work(format!("{what} reached its time limit before one action was done; give it more `time`"))
         } else if has(&State::Cancelled) {
@@ -353,18 +362,13 @@ impl Elsewhere for Cluster<'_> {
                     job.folder().clone().remove();
                     return Ok(errands);
                 }
+                Ended::OutOfTime(why) => job = self.again(errand, &why)?,
                 Ended::Again(why) => {
-                    // A limit that lets some work through each time is no fault.
-                    let time_over = why.ends_with("time limit");
-                    resubmissions += u32::from(!time_over);
+                    resubmissions += 1;
                     if resubmissions > RESUBMISSIONS {
                         return Err(Failure::Machine(format!("{why}, {RESUBMISSIONS} times in a row")));
                     }
-                    self.events.emit(Event::Warning {
-                        stage: Some(stage.clone()),
-                        message: format!("{why}; it is submitted again"),
-                    });
-                    job = self.submit(errand, &tag_of(&errand.key))?;
+                    job = self.again(errand, &why)?;
                 }
             }
         }
