@@ -272,24 +272,21 @@ impl<'a> Schedule<'a> {
         let (stage, kind) = (self.name(place).to_owned(), fingerprint.kind.clone());
         self.engine.events().emit(Event::StageStarted { stage: stage.clone(), kind: kind.clone(), reason });
         let start = Instant::now();
-        if let Some(elsewhere) = self.elsewhere {
+        let (record, Errands { hit, ran }) = if let Some(elsewhere) = self.elsewhere {
             let errand =
                 Errand { instance: &self.study.instances[self.wanted[place]], key: fingerprint.key(), backend };
-            let Errands { hit, ran } = elsewhere.run(&errand)?;
+            let errands = elsewhere.run(&errand)?;
             let record = self.engine.store().record(&errand.key)?;
-            let record = record.ok_or_else(|| Failure::Machine(format!("the record of `{stage}` is gone")))?;
-            let seconds = start.elapsed().as_secs_f64();
-            self.engine.events().emit(Event::StageFinished { stage, kind, key: record.key, seconds, hit, ran });
-            let done = Done { key: record.key, backend, inputs, outputs: record.outputs };
-            assert!(self.done[place].set(done).is_ok(), "invariant: a stage is done once");
-            return Ok(());
-        }
-        let (share, backend_name) = (self.share, backend.to_owned());
-        let caller = Caller { stage: stage.clone(), backend: backend_name, ordinal, share, ..Caller::default() };
-        let outputs = self.work(place, &inputs, &caller, &Purpose::of(place))?;
+            (record.ok_or_else(|| Failure::Machine(format!("the record of `{stage}` is gone")))?, errands)
+        } else {
+            let (share, on) = (self.share, backend.to_owned());
+            let caller = Caller { stage: stage.clone(), backend: on, ordinal, share, ..Caller::default() };
+            let outputs = self.work(place, &inputs, &caller, &Purpose::of(place))?;
+            let record = self.commit(fingerprint, outputs, &caller, start.elapsed().as_secs_f64())?;
+            let (hit, ran) = (caller.hit.load(Ordering::Relaxed), caller.ran.load(Ordering::Relaxed));
+            (record, Errands { hit, ran })
+        };
         let seconds = start.elapsed().as_secs_f64();
-        let record = self.commit(fingerprint, outputs, &caller, seconds)?;
-        let (hit, ran) = (caller.hit.load(Ordering::Relaxed), caller.ran.load(Ordering::Relaxed));
         self.engine.events().emit(Event::StageFinished { stage, kind, key: record.key, seconds, hit, ran });
         let done = Done { key: record.key, backend, inputs, outputs: record.outputs };
         assert!(self.done[place].set(done).is_ok(), "invariant: a stage is done once");
