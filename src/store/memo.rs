@@ -20,7 +20,8 @@ use super::sealed::{seal, unseal};
 use super::{Error, Store};
 use crate::key::Digest;
 
-const FORMAT: &str = "thalweg-memo 1";
+/// The name and number of the memo's format.
+pub(super) const MEMO: &str = "thalweg-memo 1";
 const YOUNG: Duration = Duration::from_secs(2);
 
 /// What is remembered, once it has been read, and whether it differs from its file.
@@ -70,7 +71,7 @@ impl Memo {
     fn entries(&mut self, layout: &Layout) -> &mut BTreeMap<String, Entry> {
         self.entries.get_or_insert_with(|| {
             let bytes = read_file(&layout.memo()).ok().flatten();
-            let body = bytes.as_deref().and_then(|bytes| unseal(FORMAT, bytes));
+            let body = bytes.as_deref().and_then(|bytes| unseal(MEMO, bytes));
             body.and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default()
         })
     }
@@ -122,7 +123,7 @@ impl Store {
         let entries = memo.entries(&self.layout);
         entries.retain(|name, _| Path::new(name).exists());
         let body = serde_json::to_string(entries).expect("invariant: a memo serialises");
-        self.drafts.write(&seal(FORMAT, &body))?.place(&self.layout.memo())?;
+        self.drafts.write(&seal(MEMO, &body))?.place(&self.layout.memo())?;
         memo.changed = false;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Reading everything: every blob against its digest, every record, list, hint and root against its checksum.
+//! Reading everything: every blob against its digest, every record, list, hint and root, and the memo, against its checksum.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::blobs::blob_problem;
 use super::hints::HINTS;
 use super::layout::{files_below, length_of, name_of, read_file};
+use super::memo::MEMO;
 use super::sealed::is_damaged;
 use super::{Error, Store, roots};
 use crate::key::{Digest, Key, Record, RecordError};
@@ -55,9 +56,10 @@ impl Store {
         let hints = files_below(&self.layout.all_hints())?;
         let of_blobs = blobs.par_iter().map(|path| self.verify_blob(path));
         let of_records = records.par_iter().map(|path| self.verify_record(path));
-        let of_hints = hints.par_iter().map(|path| self.verify_hints(path));
+        let of_hints = hints.par_iter().map(|path| self.verify_sealed(path, HINTS, "damaged hints"));
         let all = of_blobs.chain(of_records).chain(of_hints);
         let mut verified = all.try_reduce(Verified::default, |one, other| Ok(Verified::and(one, other)))?;
+        verified = verified.and(self.verify_sealed(&self.layout.memo(), MEMO, "damaged memo of files' digests")?);
         let damaged_roots = self.all_roots()?.1;
         let damage = |path| Damage { path, problem: roots::DAMAGED.to_owned() };
         verified.damaged.extend(damaged_roots.into_iter().map(damage));
@@ -111,11 +113,11 @@ impl Store {
         Ok(damaged)
     }
 
-    fn verify_hints(&self, path: &Path) -> Result<Verified, Error> {
+    /// A file that may be deleted at any time.
+    fn verify_sealed(&self, path: &Path, format: &str, problem: &str) -> Result<Verified, Error> {
         let Some(bytes) = read_file(path)? else { return Ok(Verified::default()) };
-        let damaged = is_damaged(HINTS, &bytes).then(|| self.damage(path, "damaged hints")).transpose()?;
-        let bytes = bytes.len() as u64;
-        Ok(Verified { bytes, damaged: damaged.into_iter().collect(), ..Verified::default() })
+        let damaged = is_damaged(format, &bytes).then(|| self.damage(path, problem)).transpose()?;
+        Ok(Verified { bytes: bytes.len() as u64, damaged: damaged.into_iter().collect(), ..Verified::default() })
     }
 
     fn damage(&self, path: &Path, problem: &str) -> Result<Damage, Error> {
@@ -126,6 +128,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sealed::seal;
     use super::super::testing::{Place, blob, commit, flip, open_listening, record_of, stage_of};
     use super::super::{Hint, Root};
     use super::*;
@@ -148,6 +151,7 @@ mod tests {
         let layout = &store.layout;
         let chain = record_of(1, &[]).key;
         store.add_hint(&chain, Hint { key: chain, reached: 1 }).unwrap();
+        std::fs::write(layout.memo(), seal(MEMO, "{}")).unwrap();
         store
             .write_root("fig3", "small", &Root { stages: [("train".to_owned(), stage.key)].into(), partial: false })
             .unwrap();
@@ -156,6 +160,7 @@ mod tests {
             layout.record(&record_of(4, &[]).key),
             layout.list(&stage.key),
             layout.hints(&chain),
+            layout.memo(),
             layout.study_root("fig3", "small"),
         ];
         for path in &damaged {
