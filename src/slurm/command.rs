@@ -1,7 +1,7 @@
 //! One call of Slurm: with a limit on how long it may take, and again and again while the controller is not there.
 
 use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long one call may take.
@@ -108,33 +108,43 @@ impl Commands<'_> {
     /// # Errors
     /// As it says; a program that is not there, or that takes too long.
     pub fn once(&self, program: &str, args: &[String]) -> Result<String, Error> {
-        let spawned =
-            Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child = spawned.map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::Refused(format!(
-                "there is no `{program}` here; is this a machine from which jobs are submitted?"
-            )),
-            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::OutOfMemory => Error::Passing(error.to_string()),
-            _ => Error::Refused(format!("failed to run `{program}`: {error}")),
-        })?;
-        let (out, err) = (child.stdout.take(), child.stderr.take());
-        let (out, err) = (std::thread::spawn(move || read(out)), std::thread::spawn(move || read(err)));
-        let status = wait(&mut child, program)?;
-        let text = |reader: std::thread::JoinHandle<String>| reader.join().unwrap_or_default();
-        let (out, err) = (text(out), text(err));
-        if status.success() {
-            return Ok(out);
-        }
-        let said = words(&err, &out);
-        let lower = said.to_lowercase();
-        let problem =
-            if said.is_empty() { format!("`{program}` failed: {status}") } else { format!("`{program}`: {said}") };
-        Err(if PASSING.iter().any(|words| lower.contains(words)) {
-            Error::Passing(problem)
-        } else {
-            Error::Refused(problem)
-        })
+        once_within(LIMIT, program, args)
     }
+}
+
+/// What a program prints that ends within a limit.
+fn once_within(limit: Duration, program: &str, args: &[String]) -> Result<String, Error> {
+    let spawned =
+        Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = spawned.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::Refused(format!("there is no `{program}` here; is this a machine from which jobs are submitted?"))
+        }
+        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::OutOfMemory => Error::Passing(error.to_string()),
+        _ => Error::Refused(format!("failed to run `{program}`: {error}")),
+    })?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (out, err) = (std::thread::spawn(move || read(out)), std::thread::spawn(move || read(err)));
+    let status = wait(&mut child, limit, program)?;
+    if status.is_none() {
+        // What it started may hold on to what it prints into, and is not waited for.
+        std::thread::sleep(TICK * 4);
+        let said = if err.is_finished() { words(&err.join().unwrap_or_default(), "") } else { String::new() };
+        let said = if said.is_empty() { said } else { format!(": {said}") };
+        return Err(Error::Passing(format!("`{program}` did not end within {} s{said}", limit.as_secs())));
+    }
+    let text = |reader: std::thread::JoinHandle<String>| reader.join().unwrap_or_default();
+    let (out, err) = (text(out), text(err));
+    let Some(status) = status.filter(|status| !status.success()) else { return Ok(out) };
+    let said = words(&err, &out);
+    let lower = said.to_lowercase();
+    let problem =
+        if said.is_empty() { format!("`{program}` failed: {status}") } else { format!("`{program}`: {said}") };
+    Err(if PASSING.iter().any(|words| lower.contains(words)) {
+        Error::Passing(problem)
+    } else {
+        Error::Refused(problem)
+    })
 }
 
 fn read(from: Option<impl Read>) -> String {
@@ -146,16 +156,17 @@ fn read(from: Option<impl Read>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn wait(child: &mut Child, program: &str) -> Result<std::process::ExitStatus, Error> {
-    let until = Instant::now() + LIMIT;
+/// How a process ended; nothing where it had to be ended, since it took too long.
+fn wait(child: &mut Child, limit: Duration, program: &str) -> Result<Option<ExitStatus>, Error> {
+    let until = Instant::now() + limit;
     loop {
         match child.try_wait() {
-            Ok(Some(status)) => return Ok(status),
+            Ok(Some(status)) => return Ok(Some(status)),
             Ok(None) if Instant::now() < until => std::thread::sleep(TICK),
             Ok(None) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(Error::Passing(format!("`{program}` did not answer within {} s", LIMIT.as_secs())));
+                return Ok(None);
             }
             Err(error) => return Err(Error::Refused(format!("failed to wait for `{program}`: {error}"))),
         }
@@ -200,6 +211,15 @@ mod tests {
         let commands = Commands { cancelled: &|| false, waiting: &|_| () };
         let missing = commands.once("no-such-program-of-slurm", &[]).unwrap_err().to_string();
         assert!(missing.starts_with("there is no `no-such-program-of-slurm` here"), "{missing}");
+    }
+
+    #[test]
+    fn a_call_that_does_not_end_is_ended_and_what_it_said_is_told() {
+        let script =
+            "echo 'sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying' >&2; exec sleep 60";
+        let ended = once_within(Duration::from_secs(1), "sh", &["-c".to_owned(), script.to_owned()]);
+        let expected = "`sh` did not end within 1 s: Slurm temporarily unable to accept job, sleeping and retrying";
+        assert_eq!(ended, Err(Error::Passing(expected.to_owned())));
     }
 
     #[test]
