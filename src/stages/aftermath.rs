@@ -23,6 +23,9 @@ const LITTLE_ROOM: u64 = 64 << 20;
 /// What a program says when it hears of it from the system.
 const FULL: &str = "No space left on device";
 
+/// What it says where the disk has room and the user may have no more of it.
+const QUOTA: &str = "Disk quota exceeded";
+
 /// The last lines that a command wrote, indented below the message; nothing where it wrote none. Whatever it wrote, they are short and
 /// have no effect on a terminal.
 pub fn last_lines(log: &Path) -> String {
@@ -59,9 +62,16 @@ impl<'p> Room<'p> {
     /// Why what a command wrote may be cut short although it ended well, if anything.
     pub fn problem(&self, log: &Path) -> Option<String> {
         let free = self.look();
-        let said = free.is_some_and(|free| free < LITTLE_ROOM) && end_of(log).contains(FULL);
-        let found = self.was_full.get() || said;
-        found.then(|| format!("no space left on device for what it writes in `{}`", self.scratch.display()))
+        let said = end_of(log);
+        let is_full = self.was_full.get() || (free.is_some_and(|free| free < LITTLE_ROOM) && said.contains(FULL));
+        let what = if is_full {
+            "no space left on device"
+        } else if said.contains(QUOTA) {
+            "no space left in its user's disk quota"
+        } else {
+            return None;
+        };
+        Some(format!("{what} for what it writes in `{}`", self.scratch.display()))
     }
 }
 

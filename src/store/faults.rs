@@ -6,6 +6,8 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use rustix::io::Errno;
+
 use super::testing::{Place, blob, record_of, stage_of};
 use super::{Disk, Error, Finished, Lookup, RealDisk, Root, Store};
 use crate::event::Silent;
@@ -18,6 +20,8 @@ struct Faulty {
     /// The operation that fails, counted from 0; from there on every other too where `dies`.
     fails_at: Option<usize>,
     dies: bool,
+    /// With what it fails.
+    how: Option<Errno>,
 }
 
 impl Faulty {
@@ -27,7 +31,7 @@ impl Faulty {
         let name = path.and_then(|path| path.parent()?.parent()?.file_name()?.to_str());
         log.push(format!("{operation} {}", name.unwrap_or_default()).trim_end().to_owned());
         match self.fails_at {
-            Some(n) if at == n || (self.dies && at > n) => Err(io::Error::from_raw_os_error(28)),
+            Some(n) if at == n || (self.dies && at > n) => Err(self.how.unwrap_or(Errno::NOSPC).into()),
             _ => Ok(()),
         }
     }
@@ -157,17 +161,23 @@ fn a_disk_that_fails_or_dies_at_any_operation_leaves_what_is_there_whole() {
     scenario(place().path(), whole.clone()).unwrap();
     let operations = whole.log();
     assert!(operations.len() > 40, "{operations:?}");
+    let hows = [
+        (false, Errno::NOSPC, "no space left on device"),
+        (true, Errno::NOSPC, "no space left on device"),
+        (false, Errno::DQUOT, "disk quota exceeded"),
+        (true, Errno::IO, "input/output error"),
+    ];
     for (n, operation) in operations.iter().enumerate() {
-        for dies in [false, true] {
-            let context = format!("operation {n}: {operation}, dies: {dies}");
+        for (dies, how, words) in hows {
+            let context = format!("operation {n}: {operation}, {words}, dies: {dies}");
             let place = place();
-            let disk = Arc::new(Faulty { fails_at: Some(n), dies, ..Faulty::default() });
+            let disk = Arc::new(Faulty { fails_at: Some(n), dies, how: Some(how), ..Faulty::default() });
             match scenario(place.path(), disk) {
                 Ok(()) => assert!(operation.starts_with("remove"), "{context}: it failed and was not told"),
                 Err(error) => {
                     let text = error.to_string();
                     let named = text.starts_with("failed to ") && text.contains(&place.path().display().to_string());
-                    assert!(named && text.ends_with(": no space left on device"), "{context}: {text}");
+                    assert!(named && text.ends_with(&format!(": {words}")), "{context}: {text}");
                 }
             }
             assert_whole(&place, &context);
