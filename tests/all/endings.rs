@@ -5,7 +5,7 @@ use std::io::pipe;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::faults::send;
+use crate::kills::send;
 use crate::project::{Project, Ran};
 use crate::science::lab::TINY;
 

@@ -8,6 +8,7 @@ mod docs;
 mod endings;
 mod faults;
 mod guard;
+mod kills;
 mod mistakes;
 mod places;
 mod project;

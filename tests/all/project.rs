@@ -1,11 +1,57 @@
 //! A project in a folder of its own, and runs of the program in it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
+
+/// A training, descents and probes of a network that is small enough for a run to take a second.
+pub const VALLEY: &str = r#"
+study = "valley"
+[stage.data]
+kind = "dataset"
+source = "digits"
+subset = 200
+[stage.train]
+kind = "train"
+data = "data"
+model = { architecture = "mlp", hidden = [8] }
+lr = 0.1
+batch = 50
+epochs = 30
+[stage.project]
+kind = "gd-project"
+from = "train"
+every = 3
+max_steps = 100
+until_loss = 0.3
+[stage.trace]
+kind = "trace-estimate"
+from = "project"
+probes = 16
+"#;
+
+/// Ten short stages, each of which notes that it ran in a log outside its scratch folder.
+pub fn ten_stages(project: &Project) -> String {
+    let log = project.path("log.txt").display().to_string();
+    let mut manifest = "study = \"ten\"\n".to_owned();
+    for i in 0..10 {
+        let from = if i > 1 { format!("from = \"s{}\"\n", i - 2) } else { String::new() };
+        let output = format!("out/s{i}.txt");
+        let script = format!(
+            "sleep 0.2; cat out/* 2>/dev/null | wc -c > n; (cat n; head -c 2000 /dev/zero) > {output}; echo s{i} >> {log}"
+        );
+        writeln!(
+            manifest,
+            "[stage.s{i}]\nkind = \"command\"\nprogram = \"sh\"\nargs = [\"-c\", {script:?}]\n{from}outputs = [{output:?}]"
+        )
+        .unwrap();
+    }
+    manifest
+}
 
 /// A folder with a manifest, files and a cache.
 pub struct Project {

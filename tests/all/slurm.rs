@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::faults::send;
-use crate::project::{Project, Ran};
+use crate::kills::{Moments, finished, kills, seed, send};
+use crate::project::{Project, Ran, VALLEY};
 
 /// Each program is called with the folder `$FAKE`, where `jobs/ID` holds a job's name and `jobs/ID.N` the process of a task. Files there make it fail:
 /// `down` (no controller), `lost` (the next submission is taken, and the answer lost), `forgotten` (the next one is answered, and the job
@@ -131,6 +131,34 @@ impl Fake {
         self.command(words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// The same, with what it prints for programs.
+    fn start_telling(&self, words: &[&str]) -> Child {
+        self.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Kills every task that runs, outright, and has Slurm say that its job failed; how many there were.
+    fn kill_workers(&self) -> usize {
+        let killed = |(job, pid): &(PathBuf, Pid)| {
+            fs::write(job.with_extension("state"), "FAILED").unwrap();
+            kill_process(*pid, Signal::KILL).is_ok()
+        };
+        self.tasks().iter().filter(|task| killed(task)).count()
+    }
+
+    /// The files of the tasks that run, each with its process.
+    fn tasks(&self) -> Vec<(PathBuf, Pid)> {
+        let ours = self.project.path("").display().to_string();
+        let entries = fs::read_dir(self.path("jobs")).into_iter().flatten().flatten();
+        let task = |entry: fs::DirEntry| {
+            let pid = fs::read_to_string(entry.path()).ok().and_then(|text| text.trim().parse::<i32>().ok());
+            // A number may be another's by now.
+            let words = pid.and_then(|pid| fs::read(format!("/proc/{pid}/cmdline")).ok()).unwrap_or_default();
+            let pid = pid.filter(|_| String::from_utf8_lossy(&words).contains(&ours)).and_then(Pid::from_raw);
+            Some((entry.path(), pid?))
+        };
+        entries.filter_map(task).collect()
+    }
+
     /// How many jobs were submitted.
     fn submitted(&self) -> usize {
         let calls = fs::read_to_string(self.path("calls")).unwrap_or_default();
@@ -153,14 +181,8 @@ impl Fake {
 
 impl Drop for Fake {
     fn drop(&mut self) {
-        let ours = self.project.path("").display().to_string();
-        for entry in fs::read_dir(self.path("jobs")).into_iter().flatten().flatten() {
-            let pid = fs::read_to_string(entry.path()).ok().and_then(|text| text.trim().parse::<i32>().ok());
-            // A number may be another's by now.
-            let words = pid.and_then(|pid| fs::read(format!("/proc/{pid}/cmdline")).ok()).unwrap_or_default();
-            if let Some(pid) = pid.filter(|_| String::from_utf8_lossy(&words).contains(&ours)).and_then(Pid::from_raw) {
-                let _ = kill_process_group(pid, Signal::KILL);
-            }
+        for pid in self.tasks().into_iter().map(|(_, pid)| pid) {
+            let _ = kill_process_group(pid, Signal::KILL);
         }
     }
 }
@@ -330,6 +352,42 @@ fn a_worker_that_is_killed_outright_is_found_out_and_what_it_printed_named() {
     ran.exits(1).says("job 1 failed without a word");
 }
 
+/// A job's program killed outright at random moments: its stage fails, the same command goes on, and what the program told as finished is.
+#[test]
+fn a_worker_that_is_killed_at_any_moment_loses_nothing_that_it_finished() {
+    let mut moments = Moments(seed());
+    let undisturbed = Project::with(VALLEY);
+    undisturbed.run().succeeds();
+    let mut killed = 0;
+    for _ in 0..kills(4) {
+        let fake = Fake::with(VALLEY);
+        let mut events = String::new();
+        let runs = (0..10).find(|&run| {
+            let child = fake.start_telling(&["--events", "jsonl"]);
+            if run < 3 {
+                std::thread::sleep(Duration::from_millis(moments.next(500)));
+                killed += fake.kill_workers();
+            }
+            let output = child.wait_with_output().unwrap();
+            events += &String::from_utf8_lossy(&output.stdout);
+            assert!(matches!(output.status.code(), Some(0 | 1)), "{}", String::from_utf8_lossy(&output.stderr));
+            output.status.success()
+        });
+        assert!(runs.is_some(), "it does not come to its end");
+        let told = finished(&events);
+        let mut once = told.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(told.len(), once.len(), "an action that was finished ran again, in {runs:?} runs");
+        assert_eq!(fake.project.results(), undisturbed.results());
+        assert_eq!(fake.project.run().succeeds().actions(), 0);
+        fake.project.call(&["cache", "verify"]).succeeds();
+        let left = fake.project.files("cache").into_keys().filter(|path| path.starts_with("cache/tmp")).count();
+        assert_eq!(left, 0, "nothing is left of workers that were killed");
+    }
+    eprintln!("{killed} workers were killed");
+}
+
 #[test]
 fn everything_can_be_submitted_at_once_and_attached_to_later() {
     let fake = two_stages(true);
@@ -346,32 +404,13 @@ fn everything_can_be_submitted_at_once_and_attached_to_later() {
     assert_eq!(fake.submitted(), 3);
 }
 
-/// Probes at two points, shared by four jobs.
-const WIDE: &str = r#"
-study = "wide"
-[stage.data]
-kind = "dataset"
-source = "digits"
-[stage.train]
-kind = "train"
-data = "data"
-model = { architecture = "mlp", hidden = [8] }
-lr = 0.1
-batch = 100
-epochs = 2
-[stage.trace]
-kind = "trace-estimate"
-from = "train"
-probes = 40
-shards = 4
-"#;
-
 #[test]
 fn shards_share_a_stage_and_make_no_action_twice() {
-    let fake = Fake::with(WIDE);
+    let wide = VALLEY.replace("probes = 16", "probes = 40\nshards = 4");
+    let fake = Fake::with(&wide);
     let ran = fake.run(&[]);
     ran.succeeds().says("of 4 tasks");
-    let local = Project::with(WIDE);
+    let local = Project::with(&wide);
     let alone = local.run();
     alone.succeeds();
     assert_eq!(ran.actions(), alone.actions(), "{}", ran.err);

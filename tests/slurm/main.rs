@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use project::{Project, Ran};
+use project::{Project, Ran, VALLEY};
 
 /// The folder of the cluster.
 fn cluster() -> String {
@@ -96,37 +96,16 @@ fn lines(project: &Project, name: &str) -> usize {
     fs::read_to_string(project.path(name)).unwrap_or_default().lines().count()
 }
 
-/// Descents and probes over a small network: what a real study does, small.
-const STUDY: &str = r#"
-study = "valley"
-[stage.data]
-kind = "dataset"
-source = "digits"
-[stage.train]
-kind = "train"
-data = "data"
-model = { architecture = "mlp", hidden = [8] }
-lr = 0.1
-batch = 100
-epochs = 6
-[stage.project]
-kind = "gd-project"
-from = "train"
-every = 1
-max_steps = 500
-until_loss = 0.3
-shards = 3
-[stage.trace]
-kind = "trace-estimate"
-from = "project"
-probes = 24
-shards = 6
-"#;
+/// The small study, over all the digits and in shards.
+fn wide() -> String {
+    let all = VALLEY.replace("subset = 200\n", "").replace("until_loss = 0.3", "until_loss = 0.3\nshards = 3");
+    all.replace("probes = 16", "probes = 24\nshards = 6")
+}
 
 #[test]
 fn a_study_on_the_cluster_has_the_results_of_one_by_itself() {
     settle();
-    let (project, local) = (Project::with(STUDY), Project::with(STUDY));
+    let (project, local) = (Project::with(&wide()), Project::with(&wide()));
     let ran = run(&project);
     ran.succeeds();
     let alone = local.run();
@@ -143,10 +122,10 @@ fn a_study_on_the_cluster_has_the_results_of_one_by_itself() {
 #[test]
 fn a_stage_on_a_gpu_asks_for_one_and_uses_what_it_is_given() {
     settle();
-    let project = Project::with(&STUDY.replace("epochs = 6", "epochs = 2\ndevice = \"cuda:1\""));
+    let project = Project::with(&wide().replace("epochs = 30", "epochs = 2\ndevice = \"cuda:1\""));
     let ran = Ran::of(&project, &command(&project, &["--cards", "simulated:1:256"]).output().unwrap());
     ran.succeeds();
-    let cpu = Project::with(&STUDY.replace("epochs = 6", "epochs = 2"));
+    let cpu = Project::with(&wide().replace("epochs = 30", "epochs = 2"));
     run(&cpu).succeeds();
     assert_ne!(project.results(), cpu.results(), "a card rounds otherwise");
 }
@@ -201,7 +180,7 @@ fn a_node_that_dies_gives_its_job_to_another_and_the_study_goes_on() {
 #[test]
 fn a_job_that_is_requeued_goes_on_where_it_was() {
     settle();
-    let manifest = STUDY.replace("epochs = 6", "epochs = 400");
+    let manifest = wide().replace("epochs = 30", "epochs = 400");
     let project = Project::with(&manifest);
     let child = start(&project);
     let start = Instant::now();
@@ -223,6 +202,81 @@ fn a_job_that_is_requeued_goes_on_where_it_was() {
     assert_eq!(project.results(), local.results());
     // A group of actions that was running is lost, and what was finished is not made again.
     assert_eq!(ran.actions(), alone.actions(), "{}", ran.err);
+}
+
+#[test]
+fn a_job_whose_time_is_over_is_requeued_and_goes_on_until_it_is_done() {
+    settle();
+    // Slurm counts in minutes and gives notice a minute before the end, so of one minute's limit little is left each time.
+    let manifest = wide().replace("epochs = 30", "epochs = 3000\nslurm = { time = \"1\" }");
+    let project = Project::with(&manifest);
+    let ran = run(&project);
+    ran.succeeds();
+    let job =
+        ran.err.split("train: submitted job ").nth(1).and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    let shown = slurm("scontrol", &["show", "job", job.unwrap(), "--oneliner"]);
+    let restarts = shown.split(" Restarts=").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u32>().ok());
+    eprintln!("{restarts:?} restarts");
+    assert!(restarts.is_some_and(|restarts| restarts > 0), "{shown}");
+    let local = Project::with(&manifest);
+    let alone = local.run();
+    alone.succeeds();
+    assert_eq!((project.results(), ran.actions()), (local.results(), alone.actions()), "{}", ran.err);
+}
+
+/// The controller with other settings, until this is dropped.
+struct Configured {
+    path: String,
+    before: String,
+}
+
+impl Configured {
+    fn with(change: impl FnOnce(&str) -> String) -> Self {
+        let path = std::env::var("SLURM_CONF").unwrap();
+        let before = fs::read_to_string(&path).unwrap();
+        let after = change(&before);
+        assert_ne!(after, before);
+        fs::write(&path, after).unwrap();
+        Self::restart();
+        Self { path, before }
+    }
+
+    fn restart() {
+        cluster_part("stop", "ctld");
+        cluster_part("start", "ctld");
+    }
+}
+
+impl Drop for Configured {
+    fn drop(&mut self) {
+        fs::write(&self.path, &self.before).unwrap();
+        Self::restart();
+    }
+}
+
+#[test]
+fn a_full_queue_is_waited_for_and_the_user_told() {
+    settle();
+    let small = |conf: &str| conf.replace("MinJobAge=300", "MinJobAge=2\nMaxJobCount=2");
+    let _small = Configured::with(small);
+    // Jobs of tests before are remembered for a while, and count.
+    let start_of_test = Instant::now();
+    let fill = || slurm("sbatch", &["--hold", "--parsable", "--output=/dev/null", "--wrap=true"]);
+    let mut held = 0;
+    while held < 2 {
+        held += usize::from(!fill().trim().is_empty());
+        assert!(start_of_test.elapsed() < Duration::from_secs(120));
+    }
+    let project = chain(2);
+    project.file("go", "");
+    let child = start(&project);
+    std::thread::sleep(Duration::from_secs(33));
+    assert_eq!(lines(&project, "begun"), 0);
+    slurm("scancel", &["--user=root", "--state=PENDING"]);
+    let ran = end(&project, child);
+    ran.succeeds().says("waiting for Slurm").says("Slurm answers again").ran(&["s0", "s1"]);
+    eprintln!("{}", ran.err);
+    assert_eq!((lines(&project, "begun"), lines(&project, "done")), (2, 2));
 }
 
 #[test]
@@ -257,7 +311,7 @@ fn a_run_that_is_killed_leaves_its_jobs_and_the_next_attaches_to_them() {
 #[test]
 fn jobs_submitted_at_once_run_by_themselves_and_write_the_results() {
     settle();
-    let project = Project::with(STUDY);
+    let project = Project::with(&wide());
     let ran = Ran::of(&project, &command(&project, &["--detach"]).output().unwrap());
     ran.succeeds().says("results: job");
     let start = Instant::now();
@@ -265,7 +319,7 @@ fn jobs_submitted_at_once_run_by_themselves_and_write_the_results() {
         assert!(start.elapsed() < Duration::from_secs(120));
         std::thread::sleep(Duration::from_millis(200));
     }
-    let local = Project::with(STUDY);
+    let local = Project::with(&wide());
     local.run().succeeds();
     assert_eq!(project.results(), local.results());
     run(&project).succeeds().says("nothing to run");
@@ -289,7 +343,7 @@ fn a_chain_below_a_failed_job_does_not_wait_for_ever() {
 fn a_thousand_shards_lose_no_action_and_repeat_none() {
     settle();
     let count = 1000;
-    let manifest = STUDY.replace("probes = 24\nshards = 6", &format!("probes = 240\nshards = {count}"));
+    let manifest = wide().replace("probes = 24\nshards = 6", &format!("probes = 240\nshards = {count}"));
     let project = Project::with(&manifest);
     let start = Instant::now();
     let ran = run(&project);
