@@ -1,6 +1,7 @@
 //! Records: what an action produced under its key, or what a stage's outputs are, with everything needed to make it again.
 
 use std::collections::BTreeMap;
+use std::path::{Component, Path};
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -111,8 +112,32 @@ impl Record {
         if record.key != *key || record.fingerprint.key() != *key {
             return Err(RecordError::Damaged("it belongs to another key".to_owned()));
         }
+        record.check().map_err(RecordError::Damaged)?;
         Ok(record)
     }
+
+    /// What a checksum does not say, since whoever may write to a cache can make one that fits: that names are of files below the folder that a
+    /// command runs in, and that bytes which the record carries are those of their digest.
+    fn check(&self) -> Result<(), String> {
+        let names = self.outputs.keys().chain(self.fingerprint.inputs.keys());
+        if let Some(name) = names.into_iter().find(|name| !is_below(name)) {
+            return Err(format!("`{}` is no name below a folder", name.escape_debug()));
+        }
+        for (name, output) in &self.outputs {
+            let fits =
+                |text: &String| (text.len() as u64, Digest::of(text.as_bytes())) == (output.length, output.digest);
+            if !output.inline.as_ref().is_none_or(fits) {
+                return Err(format!("the bytes of `{name}` do not fit their digest"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a name, taken for a path, leads to something below the folder that it begins in.
+fn is_below(name: &str) -> bool {
+    let below = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    !name.is_empty() && !name.contains('\0') && Path::new(name).components().all(below)
 }
 
 /// The text behind a record's first line, checked against the checksum there.
@@ -292,6 +317,41 @@ mod tests {
             let bytes = format!("{FORMAT} {}\n{forged}\n", Digest::of(forged.as_bytes()));
             let found = Record::decode(bytes.as_bytes(), &record.key);
             assert!(matches!(found, Err(RecordError::Damaged(_))), "{path}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_whose_names_lead_out_of_a_folder_is_damaged() {
+        for name in ["../up", "/etc/passwd", "", "a/../../b", "..", "nul\0"] {
+            let outputs = [(name.to_owned(), Output::of(b"0.5"))].into();
+            let forged = Record::new(record().fingerprint, outputs, record().context);
+            let found = Record::decode(&forged.encode(), &forged.key);
+            assert!(
+                matches!(&found, Err(RecordError::Damaged(why)) if why.ends_with("is no name below a folder")),
+                "{found:?}"
+            );
+            let fingerprint = record().fingerprint.input(name, Digest::of(b"x"));
+            let forged = Record::new(fingerprint, record().outputs, record().context);
+            assert!(Record::decode(&forged.encode(), &forged.key).is_err(), "{name}");
+        }
+        for name in ["a", "a/b.txt", "./a", "..a", "a b", "θ"] {
+            let outputs = [(name.to_owned(), Output::of(b"0.5"))].into();
+            let whole = Record::new(record().fingerprint, outputs, record().context);
+            assert_eq!(Record::decode(&whole.encode(), &whole.key), Ok(whole));
+        }
+    }
+
+    #[test]
+    fn a_record_that_carries_other_bytes_than_it_names_is_damaged() {
+        let lies: [fn(&mut Output); 3] = [
+            |output| output.inline = Some("0.6".into()),
+            |output| output.length = 1 << 40,
+            |output| output.digest = Digest::of(b"0.6"),
+        ];
+        for lie in lies {
+            let mut forged = record();
+            lie(forged.outputs.get_mut("loss").unwrap());
+            assert!(matches!(Record::decode(&forged.encode(), &forged.key), Err(RecordError::Damaged(_))));
         }
     }
 
