@@ -103,13 +103,27 @@ pub struct RemoteArgs {
 }
 
 /// The address of the shared cache as the environment says it, where no option does.
-pub fn remote() -> Option<String> {
-    std::env::var("THALWEG_REMOTE").ok()
+///
+/// # Errors
+/// What is no text.
+pub fn remote() -> Result<Option<String>, String> {
+    Ok(variable("THALWEG_REMOTE")?.filter(|address| !address.is_empty()))
 }
 
 /// The secret with which records in the shared cache are signed. It is no option, since anybody on the machine can read those.
-pub fn record_key() -> Option<String> {
-    std::env::var("THALWEG_RECORD_KEY").ok().filter(|secret| !secret.is_empty())
+///
+/// # Errors
+/// What is no secret: whoever sets one wants to be protected by it.
+pub fn record_key() -> Result<Option<String>, String> {
+    match variable("THALWEG_RECORD_KEY")? {
+        Some(secret) if secret.is_empty() => Err("`THALWEG_RECORD_KEY` is set and empty".to_owned()),
+        secret => Ok(secret),
+    }
+}
+
+fn variable(name: &str) -> Result<Option<String>, String> {
+    let text = std::env::var_os(name).map(std::ffi::OsString::into_string).transpose();
+    text.map_err(|_| format!("`{name}` is no text in UTF-8"))
 }
 
 fn parse_write_back(text: &str) -> Result<WriteBack, String> {
@@ -209,6 +223,8 @@ pub struct SlurmJob {
     pub task: u64,
     /// How many CPUs it may use.
     pub cpus: Option<NonZeroUsize>,
+    /// How often it was begun before.
+    pub restarts: u32,
 }
 
 /// The job that this program runs in, as Slurm says.
@@ -224,6 +240,7 @@ pub fn slurm_job() -> SlurmJob {
         id,
         task: task.and_then(|task| task.parse().ok()).unwrap_or(0),
         cpus: cpus.and_then(|cpus| cpus.parse().ok()),
+        restarts: variable("SLURM_RESTART_COUNT").and_then(|restarts| restarts.parse().ok()).unwrap_or(0),
     }
 }
 

@@ -32,6 +32,7 @@ pub fn care(args: &CacheArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem
         CacheVerb::Gc(gc) if gc.remote.is_some() => collect_shared(gc, streams),
         CacheVerb::Gc(gc) => collect(&root(args)?, gc, streams),
         CacheVerb::Push(remote) => {
+            root(args)?;
             let (store, address) = sharing(args, remote, WriteBack::Background, streams)?;
             shared::push(&store, &address, streams)
         }
@@ -105,10 +106,11 @@ fn collect(root: &Path, args: &GcArgs, streams: &mut Streams<'_>) -> Result<Exit
 fn collect_shared(args: &GcArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let options = options(args)?;
     let remote = args.remote.clone().filter(|address| !address.is_empty());
-    let address = address(&RemoteArgs { remote: remote.or_else(cli::remote) })?;
+    let set = cli::remote().map_err(Problem::usage)?;
+    let address = address(&RemoteArgs { remote: remote.or(set) })?;
     let shared = Shared::new(shared::place(&address)?, None, streams.teller());
-    let folder = std::env::temp_dir().join(format!("thalweg-gc-{}", std::process::id()));
-    let likeness = Likeness::of(shared, &folder, streams.teller())?;
+    let cancel = super::run::listen_for_signals()?;
+    let likeness = Likeness::of(shared, &|| cancel.raised(), streams.teller())?;
     let plan = likeness.plan(&options)?;
     settle(&plan, &address, args, streams, || likeness.apply(&plan))
 }

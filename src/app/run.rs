@@ -15,6 +15,7 @@ use super::{Exit, Problem, Streams, results, shared};
 use crate::cli::{Events, Executor, RunArgs};
 use crate::event::{Event, Sink};
 use crate::execute::{Cancel, Devices, Engine, Failure, Work};
+use crate::key::Key;
 use crate::plan::Graph;
 use crate::report::{Fan, JsonLines, Lines, Live, Manner, Summary, Tally, words};
 use crate::schedule::{Outcome, Schedule, State};
@@ -29,9 +30,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// # Errors
 /// What kept it from beginning; what goes wrong later is told by events and by the exit code.
 pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
+    if args.detach && args.executor == Executor::Local {
+        let help = "give `--executor slurm` too, or let the shell run it in the background";
+        return Err(Problem::usage_with_help("`--detach` is for jobs on a cluster", help));
+    }
+    run_of(&Project::open(&args.study)?, args, streams)
+}
+
+/// The same, of a study that was read.
+///
+/// # Errors
+/// As there.
+pub fn run_of(project: &Project, args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let start = Instant::now();
-    let project = Project::open(&args.study)?;
-    let wanted = wanted(&project, &args.stages)?;
+    let wanted = wanted(project, &args.stages)?;
     let cancel = listen_for_signals()?;
     let Reporters { tally, live, lines, events } = Reporters::new(args, streams);
     let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, usize::from);
@@ -39,42 +51,47 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let store = Arc::new(project.open_store(write_back, &events, &cancel)?);
     let (study, profile) = (&project.study.name, &project.study.profile);
     events.emit(Event::RunStarted { study: study.clone(), profile: profile.clone(), stages: wanted.len(), jobs });
-    let engine = engine(&project, &store, jobs, (Arc::clone(&events), cancel.clone()));
+    let engine = engine(project, &store, jobs, (Arc::clone(&events), cancel.clone()));
     let last = store.read_root(study, profile)?.unwrap_or_default();
-    let mut here = Here::of(&project, &store, last);
+    let mut here = Here::of(project, &store, last);
     if args.executor == Executor::Slurm {
         // What names no device runs on GPUs where jobs ask for them.
         let gpus = project.settings.slurm.gres.as_ref().is_some_and(|gres| gres.contains("gpu"));
         here = here.computing_on(if gpus { "cuda" } else { "cpu" });
     }
-    let works = works(&project);
+    let works = works(project);
     let whole = wanted.len() == project.study.instances.len();
     let cluster =
-        (args.executor == Executor::Slurm).then(|| Cluster::new(&project, args, &store, &*events, cancel.clone()));
+        (args.executor == Executor::Slurm).then(|| Cluster::new(project, args, &store, &*events, cancel.clone()));
+    cluster.iter().for_each(Cluster::sweep);
     if let Some(cluster) = cluster.as_ref().filter(|_| args.detach) {
-        cluster.detach(&wanted, &here, streams)?;
-        return Ok(Exit::Done);
+        match cluster.detach(&wanted, &here, streams) {
+            // What is fresh already has its results written here.
+            Ok(false) => {}
+            Ok(true) => return Ok(Exit::Done),
+            Err(failure) => return detached_in_part(cluster, failure, streams),
+        }
     }
     let mut schedule = Schedule::new((&project.study, &works), wanted, &engine, &here, jobs);
     if let Some(cluster) = &cluster {
         schedule = schedule.elsewhere(cluster, cluster::AT_ONCE);
     }
     let mut outcome = schedule.run();
-    let mut written = results::write(&project, &schedule, (&works, &engine), &here, &mut outcome);
+    let mut written = results::write(project, &schedule, (&works, &engine), &here, &mut outcome);
     outcome.interrupted |= written.failures.iter().any(|failure| matches!(failure, Failure::Interrupted));
     if let Some(message) = project.machine.complaint().filter(|_| args.study.device == "auto") {
         events.emit(Event::Warning { stage: None, message });
     }
-    let remembered = remember(&store, &project, &outcome, whole).and_then(|()| store.flush());
+    let remembered = remember(&store, project, &outcome, whole).and_then(|()| store.flush());
     written.failures.extend(remembered.err().map(Failure::from));
-    share(&project, &store, &*events, &cancel);
+    written.failures.extend(share(project, &store, &outcome, &*events, &cancel).err().map(Failure::from));
     let seconds = start.elapsed().as_secs_f64();
     emit_end(&*events, &outcome, &tally, seconds);
     if let Some(live) = live {
         live.finish();
     }
     let counts = tally.counts();
-    let run_written = results::write_run((&project, &engine), &outcome, &written, &counts);
+    let run_written = results::write_run((project, &engine), &outcome, &written, &counts);
     written.failures.extend(run_written.err());
     written.failures.retain(|failure| !matches!(failure, Failure::Interrupted));
     let mut problems: Vec<String> = written.failures.iter().map(ToString::to_string).collect();
@@ -94,6 +111,20 @@ pub fn run(args: &RunArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
         outcome.machine.get_or_insert(problem);
     }
     Ok(exit(&outcome, &counts))
+}
+
+/// Some jobs may have been submitted.
+fn detached_in_part(cluster: &Cluster<'_>, failure: Failure, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
+    let asks = streams.terminal && io::stdin().is_terminal();
+    cluster.leave_or_cancel(streams, asks)?;
+    match failure {
+        Failure::Interrupted => Err(Problem::Interrupted),
+        Failure::Work(problem) => {
+            writeln!(streams.err, "error: {problem}")?;
+            Ok(Exit::StageFailed)
+        }
+        failure => Err(Problem::Machine(failure.to_string())),
+    }
 }
 
 /// The instances that the words of the command line lead to, and all that they need.
@@ -175,9 +206,15 @@ fn emit_end(events: &dyn Sink, outcome: &Outcome, tally: &Tally, seconds: f64) {
     });
 }
 
-/// Waits until what was made is in the shared cache; says so where that takes long, and what did not get there.
-pub fn share(project: &Project, store: &Store, events: &dyn Sink, cancel: &Cancel) {
-    let Some(address) = &project.remote else { return };
+/// Waits until everything that the stages of a run used is in the shared cache; says so where that takes long, and what did not get there.
+pub fn share(
+    project: &Project,
+    store: &Store,
+    outcome: &Outcome,
+    events: &dyn Sink,
+    cancel: &Cancel,
+) -> Result<(), store::Error> {
+    let Some(address) = &project.remote else { return Ok(()) };
     let (start, told) = (Instant::now(), Cell::new(false));
     let note = |message| events.emit(Event::Note { stage: None, message });
     let waiting = |left: u64| {
@@ -185,11 +222,13 @@ pub fn share(project: &Project, store: &Store, events: &dyn Sink, cancel: &Cance
             note(format!("{} still to go into the shared cache `{address}`", words::count(left, "record")));
         }
     };
-    let sent = store.finish_uploads(&|| cancel.raised(), &waiting);
+    let stages: Vec<Key> = outcome.stages.iter().filter_map(|ended| ended.key).collect();
+    let sent = store.complete(&stages, &|| cancel.raised(), &waiting)?;
     shared::sent_note(&sent, address).into_iter().for_each(note);
     if let Some(message) = shared::left_warning(&sent, address) {
         events.emit(Event::Warning { stage: None, message });
     }
+    Ok(())
 }
 
 /// Notes what this run reaches; a run of the whole study forgets instances that it no longer has.

@@ -13,8 +13,6 @@ use crate::store::{Sent, Shared, Signer, Store};
 
 /// The file of a project's settings.
 const FILE: &str = "thalweg.toml";
-/// The address that names no shared cache, for a run that is to do without the one that is set.
-const NONE: &str = "none";
 
 /// The settings of the project in a folder; none where there is no such file.
 ///
@@ -32,7 +30,8 @@ pub fn settings(root: &Path) -> Result<Settings, Problem> {
 
 /// The address of the shared cache, if there is one: what the command line says goes before what is set.
 pub fn address(args: &RemoteArgs, settings: &Settings) -> Option<String> {
-    args.remote.clone().or_else(|| settings.remote.clone()).filter(|address| !address.is_empty() && address != NONE)
+    let said = args.remote.clone().filter(|address| !address.is_empty());
+    said.or_else(|| settings.remote.clone()).filter(|address| address != remote::NONE)
 }
 
 /// The place at an address.
@@ -46,11 +45,24 @@ pub fn place(address: &str) -> Result<Arc<dyn Objects>, Problem> {
 /// A store that shares its misses and results with the cache at `address`, if any.
 ///
 /// # Errors
-/// As [`place`].
+/// As [`place`]; a secret that is none; the address of the store itself.
 pub fn sharing(store: Store, address: Option<&str>, when: WriteBack, events: Arc<dyn Sink>) -> Result<Store, Problem> {
     let Some(address) = address else { return Ok(store) };
-    let signer = cli::record_key().map(|secret| Signer::new(&secret));
-    Ok(store.sharing(Shared::new(place(address)?, signer, events), when))
+    let shared = Shared::new(place(address)?, signer()?, events);
+    if let Some(folder) = address.strip_prefix("file://").and_then(|path| std::fs::canonicalize(path).ok())
+        && std::fs::canonicalize(store.root()).is_ok_and(|root| root == folder)
+    {
+        return Err(Problem::usage(format!("the cache `{}` cannot be shared with itself", store.root().display())));
+    }
+    Ok(store.sharing(shared, when))
+}
+
+/// Who signs here, where there is a secret.
+///
+/// # Errors
+/// A secret that is none.
+pub fn signer() -> Result<Option<Signer>, Problem> {
+    Ok(cli::record_key().map_err(Problem::usage)?.map(|secret| Signer::new(&secret)))
 }
 
 /// What went to the shared cache, in words; nothing where nothing did.
@@ -75,7 +87,9 @@ pub fn push(store: &Store, address: &str, streams: &mut Streams<'_>) -> Result<E
     let cancel = super::run::listen_for_signals()?;
     let sent = store.push(&|| cancel.raised(), &|_| ())?;
     match (sent_note(&sent, address), left_warning(&sent, address)) {
-        (None, None) => writeln!(streams.out, "the shared cache `{address}` has all that is here")?,
+        (None, None) => {
+            writeln!(streams.out, "the shared cache `{address}` has all that is here, by names and lengths")?;
+        }
         (note, left) => note.into_iter().chain(left).try_for_each(|line| writeln!(streams.out, "{line}"))?,
     }
     Ok(match sent.left {
@@ -100,6 +114,10 @@ pub fn pull(store: &Store, address: &str, records_only: bool, streams: &mut Stre
             streams.out,
             "{absent} that records name could not be had; a run makes them again where it needs them"
         )?;
+    }
+    if let Some(problem) = got.problem {
+        writeln!(streams.out, "not all that is there was got: {problem}")?;
+        return Ok(Exit::Machine);
     }
     Ok(Exit::Done)
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use signal_hook::consts::SIGUSR1;
 
 use super::project::Project;
 use super::world::Here;
-use super::{Exit, Problem, Streams, run};
+use super::{Exit, Problem, Streams, run, shared};
 use crate::cli::{self, Cli, RunArgs, Verb};
 use crate::event::Sink;
 use crate::execute::Share;
@@ -21,9 +21,12 @@ use crate::plan::Graph;
 use crate::report::{Fan, JsonLines, Tally};
 use crate::schedule::{Outcome, Schedule};
 use crate::slurm::{self, Commands, End, Folder};
+use crate::store::Signer;
 
 /// The file in a job's folder that says what the job is to do.
 const SPEC: &str = "spec.json";
+/// A task that only waited for others until its time was over is begun anew so often.
+const WITHOUT_PROGRESS: u32 = 5;
 /// The word by which a job's program is started.
 pub const VERB: &str = "__work";
 
@@ -31,24 +34,20 @@ pub const VERB: &str = "__work";
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Spec {
     /// A command line of `run`, each word by its bytes.
-    words: Vec<Vec<u8>>,
+    pub words: Vec<Vec<u8>>,
     /// The manifest as it was when the job was asked for.
-    text: String,
-    /// The stage instance; all of the study, found rather than run, where only its results are to be written.
-    stage: Option<String>,
+    pub text: String,
+    /// The stage instance; all that the words name, found rather than run, where only its results are to be written.
+    pub stage: Option<String>,
     /// The backend of what names none.
-    backend: String,
+    pub backend: String,
     /// How many jobs share the stage.
-    tasks: u64,
+    pub tasks: u64,
+    /// Who signs the records that are believed, where anybody does.
+    pub signer: Option<String>,
 }
 
 impl Spec {
-    /// Of its parts; `words` are a command line.
-    pub fn new(words: Vec<OsString>, text: String, stage: Option<&str>, backend: &str, tasks: u64) -> Self {
-        let words = words.into_iter().map(|word| word.as_bytes().to_vec()).collect();
-        Self { words, text, stage: stage.map(str::to_owned), backend: backend.to_owned(), tasks }
-    }
-
     /// Puts it into a job's folder.
     ///
     /// # Errors
@@ -65,6 +64,17 @@ impl Spec {
         let read = std::fs::read(&path).map_err(|error| error.to_string());
         let spec = read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
         spec.map_err(|error| Problem::Machine(format!("failed to read `{}`: {error}", path.display())))
+    }
+
+    /// The project, where this job believes the same records as the run that asked for it.
+    fn is_for(&self, project: Project) -> Result<Project, Problem> {
+        let signer = shared::signer()?.filter(|_| project.remote.is_some());
+        if signer.as_ref().map(Signer::name) == self.signer.as_deref() {
+            return Ok(project);
+        }
+        let what = "the job has another `THALWEG_RECORD_KEY` than the run that asked for it, or none";
+        let why = "`sbatch` passes it on unless `--export` or `SBATCH_EXPORT` say otherwise";
+        Err(Problem::Machine(format!("{what}; {why}")))
     }
 
     fn run_args(&self) -> Result<RunArgs, Problem> {
@@ -97,7 +107,14 @@ pub fn work(path: &Path, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
             return Err(problem);
         }
     };
-    let Some(stage) = &spec.stage else { return run::run(&args, streams) };
+    let Some(stage) = &spec.stage else {
+        let project = Project::of(&args.study, spec.text.clone()).and_then(|project| spec.is_for(project));
+        let done = project.and_then(|project| run::run_of(&project, &args, streams));
+        if matches!(done, Ok(Exit::Done | Exit::ClaimFails)) {
+            exit(End::Done, String::new(), &Tally::new())?;
+        }
+        return done;
+    };
     let tally = Arc::new(Tally::new());
     let out_of_time = Arc::new(AtomicBool::new(false));
     let task = Task { args: &args, spec: &spec, stage, job: &job, folder: &folder, out_of_time: &out_of_time };
@@ -112,7 +129,8 @@ pub fn work(path: &Path, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
         // What was done is kept. Whoever goes before this job, or cancelled it, knows what becomes of it; where only its time is over, it
         // goes back into the queue, unless it would get no further then either.
         None if out_of_time.load(Ordering::Relaxed) => {
-            if tally.counts().all_actions().ran == 0 {
+            let waits_for_others = spec.tasks > 1 && job.restarts < WITHOUT_PROGRESS;
+            if tally.counts().all_actions().ran == 0 && !waits_for_others {
                 exit(
                     End::Work,
                     "its time limit is over before one action was done; give it more `time`".to_owned(),
@@ -140,7 +158,7 @@ struct Task<'a> {
 
 impl Task<'_> {
     fn run(&self, tally: &Arc<Tally>) -> Result<Outcome, Problem> {
-        let mut project = Project::of(&self.args.study, self.spec.text.clone())?;
+        let mut project = self.spec.is_for(Project::of(&self.args.study, self.spec.text.clone())?)?;
         if project.ordinal().is_some() {
             "cuda".clone_into(&mut project.device);
         }
@@ -178,7 +196,7 @@ impl Task<'_> {
         let outcome = schedule.run();
         run::remember(&store, &project, &outcome, false)?;
         store.flush()?;
-        run::share(&project, &store, &*events, &cancel);
+        run::share(&project, &store, &outcome, &*events, &cancel)?;
         Ok(outcome)
     }
 }
@@ -205,6 +223,11 @@ fn words_of(problem: &Problem) -> String {
         Problem::Interrupted => "interrupted".to_owned(),
         Problem::Closed => "nobody reads".to_owned(),
     }
+}
+
+/// Words as a specification has them.
+pub fn bytes_of(words: Vec<OsString>) -> Vec<Vec<u8>> {
+    words.into_iter().map(OsString::into_vec).collect()
 }
 
 /// The command line of a run with these arguments, for a job: the same study, cache and results, wherever it begins.

@@ -28,6 +28,15 @@ impl Diagnostic {
         Self { message: message.into(), label: label.into(), origin, help: None, related: Vec::new() }
     }
 
+    /// `message` about something that is not to be shown.
+    pub fn unplaced(message: impl Into<String>) -> Self {
+        Self::new(Origin { source: 0, start: 0, end: 0 }, message, "")
+    }
+
+    fn is_placed(&self) -> bool {
+        self.origin.end > 0 || !self.label.is_empty()
+    }
+
     /// With what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
@@ -162,10 +171,13 @@ impl miette::Diagnostic for Finding {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(&self.source)
+        self.diagnostic.is_placed().then_some(&self.source)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        if !self.diagnostic.is_placed() {
+            return None;
+        }
         // A place at the very end is shown at the last character, because there is nothing to show it at.
         let text = self.source.inner();
         let last = text.trim_end().char_indices().last().map_or(0..0, |(at, last)| at..at + last.len_utf8());

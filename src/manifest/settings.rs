@@ -76,6 +76,14 @@ impl Settings {
         let mut reader = Reader::over(&table, origin, "this file", &mut findings);
         let settings = Self::read(&mut reader);
         reader.close();
+        if let Some((address, why)) =
+            settings.remote.as_ref().and_then(|remote| Some((remote, remote::check(remote).err()?)))
+            && remote::may_hold_secret(address)
+        {
+            // Nothing else is said of the file: it would be shown with the lines around it.
+            *problems = vec![Diagnostic::unplaced(format!("`remote`: {why}"))];
+            return Self::default();
+        }
         problems.append(&mut findings.problems);
         settings
     }
@@ -122,16 +130,13 @@ impl Settings {
 impl Slurm {
     fn read(reader: &mut Reader<'_>) -> Self {
         let options = |options: &[String], option: &String| {
-            let own =
-                ["--array", "--job-name", "--comment", "--output", "--error", "--wrap", "--parsable", "--dependency"];
-            let name = option.split('=').next().unwrap_or_default();
-            if !option.starts_with('-') {
+            if !option.starts_with('-') || ["-", "--"].contains(&option.as_str()) {
                 return Err(format!(
                     "`{option}` is no option of `sbatch`: these begin with `-`, and take values as in `--qos=long`"
                 ));
             }
-            if own.contains(&name) {
-                return Err(format!("`{name}` is what a job is known by and cannot be given"));
+            if let Some(name) = taken(option) {
+                return Err(format!("`{name}` is what a job is known or steered by and cannot be given"));
             }
             let again = options.iter().filter(|other| *other == option).count() > 1;
             if again { Err(format!("`{option}` is given twice")) } else { Ok(()) }
@@ -194,6 +199,54 @@ impl Slurm {
     }
 }
 
+/// The option of `sbatch` that a word gives, where it is one that jobs are known or steered by. `sbatch` takes what a long one begins with for
+/// it, and short ones that take no value in one word.
+fn taken(word: &str) -> Option<&'static str> {
+    const LONG: [&str; 22] = [
+        "--array",
+        "--job-name",
+        "--comment",
+        "--output",
+        "--error",
+        "--open-mode",
+        "--wrap",
+        "--parsable",
+        "--dependency",
+        "--kill-on-invalid-dep",
+        "--chdir",
+        "--signal",
+        "--requeue",
+        "--no-requeue",
+        "--wait",
+        "--test-only",
+        "--clusters",
+        "--uid",
+        "--gid",
+        "--help",
+        "--usage",
+        "--version",
+    ];
+    const SHORT: [(char, &str); 9] = [
+        ('a', "--array"),
+        ('J', "--job-name"),
+        ('o', "--output"),
+        ('e', "--error"),
+        ('d', "--dependency"),
+        ('D', "--chdir"),
+        ('W', "--wait"),
+        ('M', "--clusters"),
+        ('V', "--version"),
+    ];
+    const WITHOUT_VALUE: [char; 8] = ['H', 'I', 'O', 'Q', 's', 'v', 'k', 'X'];
+    if word.starts_with("--") {
+        let name = word.split('=').next().unwrap_or_default();
+        return LONG.into_iter().find(|own| own.starts_with(name));
+    }
+    let letter = word[1..].chars().find(|letter| !WITHOUT_VALUE.contains(letter))?;
+    let of_help = (letter == 'h').then_some("--help");
+    of_help.or_else(|| SHORT.into_iter().find(|(own, _)| *own == letter).map(|(_, name)| name))
+}
+
 /// `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours`, `days-hours:minutes`, `days-hours:minutes:seconds`.
 fn is_time(text: &str) -> Result<(), String> {
     let (days, rest) = text.split_once('-').map_or((None, text), |(days, rest)| (Some(days), rest));
@@ -245,9 +298,51 @@ mod tests {
             "a time is minutes",
             "`cpus`",
             "`long` is no option",
-            "`--array` is what a job is known by",
+            "`--array` is what a job is known or steered by",
         ] {
             assert!(said.contains(words), "no `{words}` in\n{said}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_jobs_are_known_by_is_told_however_it_is_spelt() {
+        for word in [
+            "--array=1-2",
+            "--arr=1",
+            "-a1-2",
+            "-J",
+            "-Jx",
+            "-vJx",
+            "--job-nam=x",
+            "--no-requeue",
+            "--sig=KILL",
+            "-D/",
+            "-h",
+        ] {
+            assert!(taken(word).is_some(), "{word}");
+        }
+        for word in [
+            "--qos=long",
+            "--nice",
+            "-n4",
+            "--exclusive",
+            "--wait-all-nodes=1",
+            "--cluster-constraint=x",
+            "-pshort",
+            "-H",
+        ] {
+            assert_eq!(taken(word), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_not_shown() {
+        for text in [
+            "[cache]\nremote = \"s3://AKIAX:topsecret@host/b\"\n",
+            "[cache]\nremote_write = 1\nremote = \"s3://b?x=topsecret\"\n",
+        ] {
+            let said = load(text).unwrap_err();
+            assert!(said.contains("is no address of a shared cache") && !said.contains("topsecret"), "{said}");
         }
     }
 

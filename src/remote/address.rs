@@ -6,6 +6,9 @@ use std::sync::Arc;
 use super::folder::Folder;
 use super::{Error, Objects};
 
+/// The address that names no shared cache, for who is to do without the one that is set.
+pub const NONE: &str = "none";
+
 /// What an address names.
 enum Place<'a> {
     Folder(&'a str),
@@ -29,11 +32,19 @@ pub fn open(address: &str) -> Result<Arc<dyn Objects>, Error> {
 /// # Errors
 /// Why it is none.
 pub fn check(address: &str) -> Result<(), String> {
-    read(address).map(drop)
+    if address == NONE { Ok(()) } else { read(address).map(drop) }
+}
+
+/// Whether an address, which then is none, may hold a secret, so that nobody is to be shown it.
+pub fn may_hold_secret(address: &str) -> bool {
+    address.contains(['@', '?', '#'])
 }
 
 fn read(address: &str) -> Result<Place<'_>, String> {
-    let wrong = |why: &str| format!("`{}` is no address of a shared cache: {why}", without_user(address));
+    let wrong = |why: &str| format!("`{}` is no address of a shared cache: {why}", shown(address));
+    if address.contains('\0') {
+        return Err(wrong("it holds a zero byte"));
+    }
     match address.split_once("://") {
         Some(("file", path)) if path.starts_with('/') => Ok(Place::Folder(path)),
         Some(("file", _)) => Err(wrong("the path of a folder begins with `/`, as in `file:///folder`")),
@@ -60,15 +71,12 @@ fn s3(bucket: &str, _: &str) -> Result<Arc<dyn Objects>, Error> {
     Err(Error::Here(problem))
 }
 
-/// An address as it may be shown: what stands before an `@` may be a password.
-fn without_user(address: &str) -> String {
-    match address.split_once("://") {
-        Some((scheme, rest)) => match rest.rsplit_once('@') {
-            Some((_, host)) => format!("{scheme}://…@{host}"),
-            None => address.to_owned(),
-        },
-        None => address.to_owned(),
+/// An address as it may be shown.
+fn shown(address: &str) -> String {
+    if !may_hold_secret(address) {
+        return address.escape_debug().to_string();
     }
+    address.split_once("://").map_or_else(|| "…".to_owned(), |(scheme, _)| format!("{scheme}://…"))
 }
 
 #[cfg(test)]
@@ -77,7 +85,17 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_and_shows_no_password() {
-        for address in ["", "cache", "file://relative", "s3://", "http://host/x", "s3://key:secret@host/bucket"] {
+        for address in [
+            "",
+            "cache",
+            "file://relative",
+            "s3://",
+            "http://host/x",
+            "s3://key:secret@host/bucket",
+            "s3://b?x=secret",
+            "secret@x",
+            "file:///a\0b",
+        ] {
             let error = open(address).err().unwrap().to_string();
             assert!(error.contains("is no address of a shared cache"), "{error}");
             assert!(!error.contains("secret"), "{error}");

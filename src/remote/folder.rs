@@ -43,6 +43,17 @@ impl Folder {
         file.sync_all().map_err(at("sync", partial))
     }
 
+    /// A folder whose parent is not there either is one that is not mounted, or misspelt; it is not made.
+    fn exists_or_can(&self) -> Result<(), Error> {
+        let parent = self.root.parent().unwrap_or(&self.root);
+        match fs::metadata(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::metadata(parent).map(drop).map_err(at("find folder", parent))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn partials(&self) -> PathBuf {
         self.root.join(PARTIAL)
     }
@@ -68,8 +79,18 @@ impl Objects for Folder {
         // Where the whole folder is gone nothing can be said of what it holds.
         fs::read_dir(&self.root).map_err(at("read", &self.root))?;
         let path = self.root.join(name);
-        let mut file = match File::open(&path) {
+        let opened = fs::symlink_metadata(&path).and_then(|metadata| {
+            // What is put here is a file; to open something else may wait for ever.
+            if metadata.is_file() { File::open(&path) } else { Err(io::ErrorKind::InvalidData.into()) }
+        });
+        let mut file = match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(Error::Object(format!("`{}` is no file", path.display())));
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Error::Object(format!("failed to read `{}`: {}", path.display(), said(&error))));
+            }
             file => file.map_err(at("read", &path))?,
         };
         let mut buffer = vec![0; 1 << 20];
@@ -84,6 +105,7 @@ impl Objects for Folder {
 
     fn put(&self, name: &str, from: &mut dyn Read, bytes: u64) -> Result<(), Error> {
         let (path, partials) = (self.root.join(name), self.partials());
+        self.exists_or_can()?;
         fs::create_dir_all(&partials).map_err(at("create folder", &partials))?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let number = self.count.fetch_add(1, Ordering::Relaxed);
@@ -105,19 +127,24 @@ impl Objects for Folder {
     fn list(&self, folder: &str) -> Result<Vec<Listed>, Error> {
         let mut open = vec![if folder.is_empty() { self.root.clone() } else { self.root.join(folder) }];
         let mut listed = Vec::new();
-        fs::create_dir_all(&self.root).map_err(at("create folder", &self.root))?;
+        self.exists_or_can()?;
         while let Some(folder) = open.pop() {
             let entries = match fs::read_dir(&folder) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && folder != self.root => {
+                    return Err(Error::Object(format!("failed to list `{}`: {}", folder.display(), said(&error))));
+                }
                 entries => entries.map_err(at("list", &folder))?,
             };
             for entry in entries {
                 let path = entry.map_err(at("list", &folder))?.path();
-                let Ok(metadata) = fs::metadata(&path) else { continue };
+                // Links are not followed: they may lead round, or out of here.
+                let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
                 let name = path.strip_prefix(&self.root).ok().and_then(Path::to_str);
                 match name {
                     Some(PARTIAL) | None => {}
                     Some(_) if metadata.is_dir() => open.push(path),
+                    Some(_) if !metadata.is_file() => {}
                     Some(name) => listed.push(Listed { name: name.to_owned(), bytes: metadata.len() }),
                 }
             }
@@ -173,7 +200,6 @@ mod tests {
     fn objects_are_put_whole_listed_replaced_and_removed() {
         let (_place, folder) = folder();
         assert_eq!(folder.list("").unwrap(), []);
-        assert_eq!(got(&folder, "blobs/ab/one"), None);
         for (name, bytes) in [("blobs/ab/one", &b"1"[..]), ("blobs/cd/two", b"22"), ("blobs/ab/one", b"333")] {
             folder.put(name, &mut &bytes[..], bytes.len() as u64).unwrap();
             assert_eq!(got(&folder, name).as_deref(), Some(bytes));
@@ -182,6 +208,7 @@ mod tests {
         assert_eq!(folder.list("blobs").unwrap(), [listed("blobs/ab/one", 3), listed("blobs/cd/two", 2)]);
         assert_eq!(folder.list("blobs/cd").unwrap(), [listed("blobs/cd/two", 2)]);
         assert_eq!(folder.list("records").unwrap(), []);
+        assert_eq!(got(&folder, "records/ab/one"), None);
         folder.remove(&["blobs/ab/one".to_owned(), "nothing".to_owned()]).unwrap();
         assert_eq!(folder.list("").unwrap(), [listed("blobs/cd/two", 2)]);
     }
@@ -194,6 +221,21 @@ mod tests {
             assert_eq!(folder.list("").unwrap(), []);
         }
         assert_eq!(fs::read_dir(folder.partials()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn nothing_but_files_is_listed_and_a_folder_below_none_is_not_made() {
+        let (place, folder) = folder();
+        folder.put("blobs/ab/one", &mut &b"1"[..], 1).unwrap();
+        std::os::unix::fs::symlink("..", place.path().join("shared/blobs/round")).unwrap();
+        std::os::unix::fs::symlink("one", place.path().join("shared/blobs/ab/two")).unwrap();
+        assert_eq!(folder.list("").unwrap(), [Listed { name: "blobs/ab/one".to_owned(), bytes: 1 }]);
+        assert!(matches!(folder.get("blobs/ab/two", &mut Vec::new()), Err(Error::Object(_))));
+        assert!(matches!(folder.get("blobs/ab", &mut Vec::new()), Err(Error::Object(_))));
+        let nowhere = Folder::at("file:///x", place.path().join("not/there"));
+        assert!(matches!(nowhere.list(""), Err(Error::Place(_))));
+        assert!(matches!(nowhere.put("x", &mut &b"1"[..], 1), Err(Error::Place(_))));
+        assert!(!place.path().join("not").exists());
     }
 
     #[test]

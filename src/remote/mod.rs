@@ -12,7 +12,7 @@ mod s3;
 
 use std::io::{Read, Write};
 
-pub use address::{check, open};
+pub use address::{NONE, check, may_hold_secret, open};
 
 /// When what is made goes to such a place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +55,9 @@ pub enum Error {
     /// The place did not do it.
     #[error("{0}")]
     Place(String),
+    /// This one object cannot be had or listed; others may.
+    #[error("{0}")]
+    Object(String),
     /// What was to be put could not be read, or what was got could not be written, on this machine.
     #[error("{0}")]
     Here(String),

@@ -1,18 +1,22 @@
 //! One call of Slurm: with a limit on how long it may take, and again and again while the controller is not there.
 
+use std::ffi::OsStr;
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long one call may take.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long a call may still take when nobody waits any longer.
+const GRACE: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How often a call is looked after.
 const TICK: Duration = Duration::from_millis(5);
 /// The longest answer that is taken: a line for each of some million tasks.
 const LONGEST_ANSWER_BYTES: u64 = 256 << 20;
-/// What Slurm says where the same call may succeed later. Of a queue that is full it says that a limit is reached.
+/// What Slurm says where the same call may succeed later. Of a queue that is full it says that a limit on jobs is reached; of a job that is
+/// larger than it may ever be it says much the same in other words.
 const PASSING: [&str; 14] = [
     "unable to contact slurm controller",
     "unable to contact the slurm controller",
@@ -25,8 +29,8 @@ const PASSING: [&str; 14] = [
     "backup controller",
     "resource temporarily unavailable",
     "temporarily unable to accept job",
-    "job submit limit",
     "maxsubmitjob",
+    "grpsubmitjob",
     "slurmctld is in standby",
 ];
 
@@ -39,6 +43,9 @@ pub enum Error {
     /// Slurm refused.
     #[error("{0}")]
     Refused(String),
+    /// There is no Slurm here.
+    #[error("{0}")]
+    NotThere(String),
     /// Nobody waits any longer.
     #[error("interrupted")]
     Cancelled,
@@ -57,7 +64,7 @@ impl Commands<'_> {
     ///
     /// # Errors
     /// [`Error::Refused`], and [`Error::Cancelled`].
-    pub fn call(&self, program: &str, args: &[String]) -> Result<String, Error> {
+    pub fn call(&self, program: &str, args: &[impl AsRef<OsStr>]) -> Result<String, Error> {
         self.patiently(|| self.once(program, args))
     }
 
@@ -65,7 +72,7 @@ impl Commands<'_> {
     ///
     /// # Errors
     /// Those of `attempt` but [`Error::Passing`], and [`Error::Cancelled`].
-    pub fn patiently<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    pub fn patiently<T: PartialEq>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
         let mut pause = FIRST_PAUSE;
         let mut told = false;
         loop {
@@ -79,7 +86,7 @@ impl Commands<'_> {
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 answer => {
-                    if told {
+                    if told && answer != Err(Error::Cancelled) {
                         (self.waiting)(None);
                     }
                     return answer;
@@ -107,25 +114,33 @@ impl Commands<'_> {
     ///
     /// # Errors
     /// As it says; a program that is not there, or that takes too long.
-    pub fn once(&self, program: &str, args: &[String]) -> Result<String, Error> {
-        once_within(LIMIT, program, args)
+    pub fn once(&self, program: &str, args: &[impl AsRef<OsStr>]) -> Result<String, Error> {
+        once_within(LIMIT, self.cancelled, program, args)
     }
 }
 
-/// What a program prints that ends within a limit.
-fn once_within(limit: Duration, program: &str, args: &[String]) -> Result<String, Error> {
+/// What a program prints that ends within a limit, and soon where nobody waits any longer.
+fn once_within(
+    limit: Duration,
+    cancelled: &dyn Fn() -> bool,
+    program: &str,
+    args: &[impl AsRef<OsStr>],
+) -> Result<String, Error> {
     let spawned =
         Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = spawned.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
-            Error::Refused(format!("there is no `{program}` here; is this a machine from which jobs are submitted?"))
+            Error::NotThere(format!("there is no `{program}` here; is this a machine from which jobs are submitted?"))
         }
         std::io::ErrorKind::WouldBlock | std::io::ErrorKind::OutOfMemory => Error::Passing(error.to_string()),
         _ => Error::Refused(format!("failed to run `{program}`: {error}")),
     })?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let (out, err) = (std::thread::spawn(move || read(out)), std::thread::spawn(move || read(err)));
-    let status = wait(&mut child, limit, program)?;
+    let status = wait(&mut child, limit, cancelled, program)?;
+    if status.is_none() && cancelled() {
+        return Err(Error::Cancelled);
+    }
     if status.is_none() {
         // What it started may hold on to what it prints into, and is not waited for.
         std::thread::sleep(TICK * 4);
@@ -157,9 +172,18 @@ fn read(from: Option<impl Read>) -> String {
 }
 
 /// How a process ended; nothing where it had to be ended, since it took too long.
-fn wait(child: &mut Child, limit: Duration, program: &str) -> Result<Option<ExitStatus>, Error> {
-    let until = Instant::now() + limit;
+fn wait(
+    child: &mut Child,
+    limit: Duration,
+    cancelled: &dyn Fn() -> bool,
+    program: &str,
+) -> Result<Option<ExitStatus>, Error> {
+    let mut until = Instant::now() + limit;
     loop {
+        if cancelled() {
+            // What is nearly done may end.
+            until = until.min(Instant::now() + GRACE);
+        }
         match child.try_wait() {
             Ok(Some(status)) => return Ok(Some(status)),
             Ok(None) if Instant::now() < until => std::thread::sleep(TICK),
@@ -197,7 +221,7 @@ mod tests {
 
     fn call(script: &str) -> Result<String, Error> {
         let commands = Commands { cancelled: &|| false, waiting: &|_| () };
-        commands.once("sh", &["-c".to_owned(), script.to_owned()])
+        commands.once("sh", &["-c", script])
     }
 
     #[test]
@@ -209,7 +233,7 @@ mod tests {
         assert_eq!(call(&format!("echo '{gone}' >&2; exit 1")), Err(Error::Passing(format!("`sh`: {gone}"))));
         assert!(matches!(call("exit 3"), Err(Error::Refused(_))));
         let commands = Commands { cancelled: &|| false, waiting: &|_| () };
-        let missing = commands.once("no-such-program-of-slurm", &[]).unwrap_err().to_string();
+        let missing = commands.once("no-such-program-of-slurm", &[""; 0]).unwrap_err().to_string();
         assert!(missing.starts_with("there is no `no-such-program-of-slurm` here"), "{missing}");
     }
 
@@ -217,9 +241,29 @@ mod tests {
     fn a_call_that_does_not_end_is_ended_and_what_it_said_is_told() {
         let script =
             "echo 'sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying' >&2; exec sleep 60";
-        let ended = once_within(Duration::from_secs(1), "sh", &["-c".to_owned(), script.to_owned()]);
+        let ended = once_within(Duration::from_secs(1), &|| false, "sh", &["-c", script]);
         let expected = "`sh` did not end within 1 s: Slurm temporarily unable to accept job, sleeping and retrying";
         assert_eq!(ended, Err(Error::Passing(expected.to_owned())));
+    }
+
+    #[test]
+    fn a_call_that_hangs_does_not_keep_who_waits_no_longer() {
+        let start = Instant::now();
+        let ended = once_within(LIMIT, &|| true, "sh", &["-c", "exec sleep 60"]);
+        assert_eq!(ended, Err(Error::Cancelled));
+        assert!(start.elapsed() < LIMIT / 2);
+    }
+
+    #[test]
+    fn a_job_that_is_larger_than_it_may_ever_be_is_not_waited_for() {
+        let policy = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)";
+        let said = |limit: &str| {
+            call(&format!(
+                "echo 'sbatch: error: {limit}' >&2; echo \"sbatch: error: Batch job submission failed: {policy}\" >&2; exit 1"
+            ))
+        };
+        assert!(matches!(said("QOSMaxWallDurationPerJobLimit"), Err(Error::Refused(_))));
+        assert!(matches!(said("QOSMaxSubmitJobPerUserLimit"), Err(Error::Passing(_))));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! A job, from its submission to its end.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::command::{Commands, Error};
-use super::folder::{Exit, Folder, Ticket};
+use super::folder::{End, Exit, Folder, Ticket};
 use super::state::{QUEUE_FORMAT, Queued, State, accounted, queued, shown};
 
 /// A job is told this long before its time is over that it is to stop.
@@ -118,9 +118,27 @@ impl Job {
         Ok(Self { folder, ticket, exits: BTreeMap::new() })
     }
 
+    /// Asks Slurm for its number, where its submission ended before that was written down.
+    ///
+    /// # Errors
+    /// Those of Slurm.
+    pub fn learn_id(&mut self, commands: &Commands<'_>) -> Result<(), Error> {
+        if self.ticket.id.is_none() {
+            self.ticket.id = look(Some(&self.ticket.name), commands)?.first().map(|job| job.id);
+        }
+        Ok(())
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Folder {
         &self.folder
+    }
+
+    /// Whether all its tasks said that they did what they had to.
+    pub fn is_done(&mut self) -> bool {
+        let tasks = self.tasks();
+        let exits = self.exits();
+        exits.len() as u64 == tasks && exits.values().all(|exit| exit.end == End::Done)
     }
 
     /// Its name, in which its token is.
@@ -160,10 +178,10 @@ impl Job {
             return Ok(Fate::Alive(job.state));
         }
         let Some(id) = self.ticket.id else { return Ok(Fate::Unknown) };
-        let args = ["show", "job", &id.to_string(), "--oneliner"].map(str::to_owned);
+        let args = ["show", "job", &id.to_string(), "--oneliner"];
         let known = match commands.call("scontrol", &args) {
             Ok(answer) => shown(&answer, &self.ticket.name),
-            Err(Error::Refused(_)) => Vec::new(),
+            Err(Error::Refused(_) | Error::NotThere(_)) => Vec::new(),
             Err(error) => return Err(error),
         };
         let known = if known.is_empty() { self.accounted(id, commands)? } else { known };
@@ -175,13 +193,8 @@ impl Job {
     }
 
     fn accounted(&self, id: u64, commands: &Commands<'_>) -> Result<Vec<State>, Error> {
-        let args = [
-            format!("--jobs={id}"),
-            "--parsable2".into(),
-            "--noheader".into(),
-            "--allocations".into(),
-            "--format=JobName%200,State".into(),
-        ];
+        let job = format!("--jobs={id}");
+        let args = [&job, "--parsable2", "--noheader", "--allocations", "--format=JobName%200,State"];
         match commands.once("sacct", &args) {
             Ok(answer) => Ok(accounted(&answer, &self.ticket.name)),
             Err(Error::Cancelled) => Err(Error::Cancelled),
@@ -211,12 +224,16 @@ impl Job {
 /// # Errors
 /// Those of Slurm.
 pub fn requeue(id: &str, commands: &Commands<'_>) -> Result<(), Error> {
-    commands.call("scontrol", &["requeue".to_owned(), id.to_owned()]).map(drop)
+    commands.call("scontrol", &["requeue", id]).map(drop)
 }
 
-fn arguments(folder: &Folder, ticket: &Ticket, request: &Request) -> Vec<String> {
-    let task = if ticket.tasks > 1 { "%a" } else { "0" };
-    let log = folder.log("").display().to_string().replace('\\', "\\\\").replace('%', "%%");
+fn arguments(folder: &Folder, ticket: &Ticket, request: &Request) -> Vec<OsString> {
+    let mut output = b"--output=".to_vec();
+    for &byte in folder.log("").as_os_str().as_bytes() {
+        output.extend(std::iter::repeat_n(byte, if b"\\%".contains(&byte) { 2 } else { 1 }));
+    }
+    output.extend_from_slice(if ticket.tasks > 1 { b"%a" } else { b"0" });
+    let chdir = [b"--chdir=", request.directory.as_os_str().as_bytes()].concat();
     let mut args = vec![
         "--parsable".to_owned(),
         format!("--job-name={}", ticket.name),
@@ -224,8 +241,6 @@ fn arguments(folder: &Folder, ticket: &Ticket, request: &Request) -> Vec<String>
         "--requeue".to_owned(),
         "--open-mode=append".to_owned(),
         format!("--signal=B:USR1@{NOTICE_SECONDS}"),
-        format!("--output={log}{task}"),
-        format!("--chdir={}", request.directory.display()),
     ];
     if ticket.tasks > 1 {
         args.push(format!("--array=0-{}", ticket.tasks - 1));
@@ -236,7 +251,9 @@ fn arguments(folder: &Folder, ticket: &Ticket, request: &Request) -> Vec<String>
         args.push("--kill-on-invalid-dep=yes".to_owned());
     }
     args.extend(request.options.iter().cloned());
-    args.push(folder.path().join("script").display().to_string());
+    let mut args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
+    args.extend([output, chdir].map(OsString::from_vec));
+    args.push(folder.path().join("script").into_os_string());
     args
 }
 
@@ -303,8 +320,13 @@ mod tests {
             after: vec![3, 4],
         };
         let args = arguments(&folder, &ticket, &request);
-        assert!(args.contains(&"--array=0-7".to_owned()) && args.contains(&"--dependency=afterok:3:4".to_owned()));
-        assert!(args.iter().any(|arg| arg.starts_with("--output=") && arg.ends_with("/50%%/log-%a")), "{args:?}");
-        assert!(args.iter().position(|arg| arg == "--mem=1G") < args.iter().position(|arg| arg.ends_with("script")));
+        assert!(args.contains(&"--array=0-7".into()) && args.contains(&"--dependency=afterok:3:4".into()));
+        let texts: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap()).collect();
+        assert!(texts.iter().any(|arg| arg.starts_with("--output=") && arg.ends_with("/50%%/log-%a")), "{args:?}");
+        assert!(texts.iter().position(|arg| *arg == "--mem=1G") < texts.iter().position(|arg| arg.ends_with("script")));
+        // A path is bytes.
+        let folder = Folder::at(&place.path().join(OsStr::from_bytes(b"not \xff text"))).unwrap();
+        let args = arguments(&folder, &ticket, &request);
+        assert!(args.iter().any(|arg| arg.as_bytes().ends_with(b"not \xff text/log-%a")), "{args:?}");
     }
 }

@@ -55,6 +55,18 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// Not everything that studies reach in a shared cache is known, so nothing may be taken for unreached there.
+    #[error(
+        "what studies reach in the shared cache `{address}` is not known, since `{name}` there {why}; it is put up anew by `thalweg cache push` from where it was made, or may be removed if its study is no more"
+    )]
+    SharedReachUnknown {
+        /// Where the cache is.
+        address: String,
+        /// The object.
+        name: String,
+        /// What is wrong with it, as a verb.
+        why: String,
+    },
     /// The shared cache did not say what it has.
     #[error("the shared cache `{address}` cannot be used: {cause}")]
     Shared {

@@ -22,7 +22,7 @@ pub(super) struct Exchange {
 }
 
 /// What came from a shared cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
     /// Records.
     pub records: u64,
@@ -32,6 +32,8 @@ pub struct Fetched {
     pub bytes: u64,
     /// Blobs that records name and that could not be had.
     pub absent: u64,
+    /// What the place failed with, where it did.
+    pub problem: Option<String>,
 }
 
 impl Store {
@@ -47,6 +49,11 @@ impl Store {
 
     fn shared(&self) -> Option<&Shared> {
         self.exchange.as_ref().map(|exchange| &*exchange.shared)
+    }
+
+    /// Whose signature records in the shared cache must have, where they must have one.
+    pub fn signer(&self) -> Option<&str> {
+        self.shared()?.signer()
     }
 
     pub(super) fn upload(&self, upload: impl FnOnce(&Shared) -> Upload) {
@@ -149,19 +156,42 @@ impl Store {
     /// # Errors
     /// A disk that cannot be read; a shared cache that cannot be listed.
     pub fn push(&self, cancelled: &dyn Fn() -> bool, waiting: &dyn Fn(u64)) -> Result<Sent, Error> {
-        let there = self.shared_keys()?;
-        for key in self.keys()? {
-            let incomplete = |record: &Record| {
-                let mut blobs = record.outputs.values().filter(|output| output.inline.is_none());
-                let missing = |output: &Output| self.shared().is_some_and(|shared| !shared.has_blob(output));
-                blobs.any(|output| self.contains(output) && missing(output))
-            };
-            if !there.contains(&key) || self.record(&key)?.as_ref().is_some_and(incomplete) {
+        // All that is there is learnt at once.
+        self.shared_keys()?;
+        self.upload_missing(self.keys()?)?;
+        Ok(self.finish_uploads(cancelled, waiting))
+    }
+
+    /// Has put up what is here of these records, their blobs and their lists and is not there; and all roots.
+    pub(super) fn upload_missing(&self, keys: impl IntoIterator<Item = Key>) -> Result<(), Error> {
+        let Some(shared) = self.shared() else { return Ok(()) };
+        for key in keys {
+            let Some(record) = self.landed(&key)?.1 else { continue };
+            let mut blobs = record.outputs.values().filter(|output| output.inline.is_none());
+            let is_stage = record.fingerprint.level == Level::Stage;
+            let is_whole = shared.has_record(&key)
+                && (!is_stage || shared.has_list(&key))
+                && !blobs.any(|output| self.contains(output) && !shared.has_blob(output));
+            if !is_whole {
                 self.upload_record(&key);
             }
         }
         files_below(&self.layout.roots())?.iter().for_each(|path| self.upload_root(path));
-        Ok(self.finish_uploads(cancelled, waiting))
+        Ok(())
+    }
+
+    /// What the shared cache is known by here, where things are put up.
+    pub(super) fn writes_to(&self) -> Option<String> {
+        let Exchange { shared, uploads } = self.exchange.as_ref()?;
+        let name = format!("{}\0{}", shared.objects().address(), shared.signer().unwrap_or_default());
+        uploads.are_wanted().then(|| Digest::of(name.as_bytes()).short())
+    }
+
+    /// Learns at once all that is in the shared cache; where that fails, it is learnt bit by bit.
+    pub(super) fn learn_shared(&self) {
+        if let Some(shared) = self.shared() {
+            let _ = shared.ask(|_| shared.keys());
+        }
     }
 
     /// Brings here every record of the shared cache, and unless `records_only` every blob that records here name. `waiting` is told how much is
@@ -208,6 +238,7 @@ impl Store {
             };
         }
         self.drafts.sync_file_system()?;
+        fetched.problem = self.shared().and_then(Shared::problem);
         Ok(fetched)
     }
 }

@@ -55,6 +55,15 @@ impl Layout {
         self.root.join("memo")
     }
 
+    pub(super) fn all_complete(&self) -> PathBuf {
+        self.root.join("complete")
+    }
+
+    /// What was seen to be whole in a shared cache.
+    pub(super) fn complete(&self, name: &str) -> PathBuf {
+        self.all_complete().join(name)
+    }
+
     pub(super) fn lock(&self, name: &str) -> PathBuf {
         self.root.join("locks").join(name)
     }

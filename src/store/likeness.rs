@@ -2,16 +2,20 @@
 //! has its records, lists and roots, and for each blob a file of that length without content.
 //!
 //! Others may put things up meanwhile. Whoever finds bytes gone that a record names makes them again, so the worst is work done twice.
+//!
+//! Of one key several users may have records, each signed by its own. The likeness has one of them; what the others name is kept as long as
+//! there is a record of that key, and a stage's list is that of all.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::Alone;
 use super::layout::{FORMAT, Layout};
-use super::roots::Root;
+use super::roots::{Root, keys_of};
 use super::shared::Shared;
 use super::side_by_side::side_by_side;
 use super::{Error, GcOptions, GcPlan, RealDisk, Store};
@@ -28,12 +32,27 @@ pub struct Likeness {
     shared: Shared,
     /// The objects behind each file of the likeness.
     objects: BTreeMap<PathBuf, Vec<String>>,
+    /// Blobs that records name which are not in the likeness.
+    also_named: BTreeSet<Digest>,
     // Removed last.
     _folder: Folder,
 }
 
-/// A folder that goes when it is dropped.
+/// A folder that nobody else can write to, and that goes when it is dropped.
 struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self, Error> {
+        let mut bytes = [0; 8];
+        let parent = std::env::temp_dir();
+        let random = getrandom::fill(&mut bytes).map_err(io::Error::other);
+        random.map_err(Error::at("name a folder in", &parent))?;
+        let path = parent.join(format!("thalweg-gc-{:016x}", u64::from_le_bytes(bytes)));
+        // Not one that somebody else made, or a link.
+        DirBuilder::new().mode(0o700).create(&path).map_err(Error::at("create folder", &path))?;
+        Ok(Self(path))
+    }
+}
 
 impl Drop for Folder {
     fn drop(&mut self) {
@@ -48,77 +67,125 @@ enum Sort {
     List(Key),
     /// A study's root, with the folder that tells it from other users' and the profile.
     Root(String, String),
+    /// A hint at a record, which goes with it.
+    Hint(Key),
     Other,
+}
+
+/// What is learnt while objects are looked at side by side.
+#[derive(Default)]
+struct Learnt {
+    objects: BTreeMap<PathBuf, Vec<String>>,
+    roots: Vec<(String, String, String, Root)>,
+    /// Lists of a stage beside the one that is written.
+    lists: Vec<(Key, Vec<Key>)>,
+    also_named: BTreeSet<Digest>,
+    /// Objects that do not say what they should.
+    damaged: BTreeMap<PathBuf, String>,
 }
 
 impl Likeness {
     /// The likeness of a shared cache, in a folder that is made for it and goes with it.
     ///
     /// # Errors
-    /// A shared cache that cannot be read; a failing disk.
-    pub fn of(shared: Shared, folder: &Path, events: Arc<dyn Sink>) -> Result<Self, Error> {
-        fs::create_dir_all(folder).map_err(Error::at("create folder", folder))?;
-        let folder = Folder(folder.to_owned());
-        let store = Store::open_alone(&folder.0, Arc::new(RealDisk), events, &|| false, &|| ())?;
-        let mut likeness = Self { store, shared, objects: BTreeMap::new(), _folder: folder };
-        likeness.fill()?;
+    /// A shared cache that cannot be read, or in which what studies reach is not known; [`Error::Interrupted`] when cancelled; a failing disk.
+    pub fn of(shared: Shared, cancelled: &(dyn Fn() -> bool + Sync), events: Arc<dyn Sink>) -> Result<Self, Error> {
+        let folder = Folder::new()?;
+        let store = Store::open_alone(&folder.0, Arc::new(RealDisk), events, cancelled, &|| ())?;
+        let (objects, also_named) = (BTreeMap::new(), BTreeSet::new());
+        let mut likeness = Self { store, shared, objects, also_named, _folder: folder };
+        likeness.fill(cancelled)?;
         Ok(likeness)
     }
 
-    fn fill(&mut self) -> Result<(), Error> {
-        let failed = |cause| Error::Shared { address: self.shared.objects().address().to_owned(), cause };
-        let listed = self.shared.objects().list("").map_err(failed)?;
-        let layout = self.store.layout.clone();
-        let (objects, roots) = (Mutex::new(BTreeMap::<PathBuf, Vec<String>>::new()), Mutex::new(Vec::new()));
-        let note = |path: PathBuf, name: &str| {
-            objects.lock().unwrap_or_else(PoisonError::into_inner).entry(path).or_default().push(name.to_owned());
-        };
-        let text = |name: &str| self.shared.any_text(name).map_err(failed);
-        side_by_side(&listed, &|| false, &|_| (), |Listed { name, bytes }| {
-            match sort(name) {
-                Sort::Blob(digest) => {
-                    let path = layout.blob(&digest);
-                    write(&path, |path| File::create(path)?.set_len(*bytes))?;
-                    note(path, name);
-                }
-                Sort::Record(key) => {
-                    let path = layout.record(&key);
-                    if let Some(text) = text(name)?.filter(|text| Record::decode(text, &key).is_ok()) {
-                        write(&path, |path| fs::write(path, text))?;
-                    }
-                    note(path, name);
-                }
-                Sort::List(key) => {
-                    let path = layout.list(&key);
-                    if let Some(text) = text(name)? {
-                        write(&path, |path| fs::write(path, text))?;
-                    }
-                    note(path, name);
-                }
-                Sort::Root(study, profile) => {
-                    let root = text(name)?.and_then(|text| Root::decode(&text));
-                    roots.lock().unwrap_or_else(PoisonError::into_inner).push((
-                        study,
-                        profile,
-                        root.unwrap_or_default(),
-                    ));
-                }
-                Sort::Other => {}
+    fn fill(&mut self, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<(), Error> {
+        let listed = self.shared.objects().list("").map_err(|cause| self.failed(cause))?;
+        let learnt = Mutex::new(Learnt::default());
+        side_by_side(&listed, cancelled, &|_| (), |object| self.learn(object, &learnt))?;
+        let learnt = learnt.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (self.objects, self.also_named) = (learnt.objects, learnt.also_named);
+        for (stage, list) in learnt.lists {
+            let mut all: BTreeSet<Key> = self.store.read_list(&stage)?.unwrap_or_default().into_iter().collect();
+            all.extend(list);
+            self.store.write_list(&stage, &all.into_iter().collect::<Vec<_>>())?;
+        }
+        for (study, profile, name, mut root) in learnt.roots {
+            if root.partial {
+                return Err(self.unknown(&name, "says itself that it is not whole"));
             }
-            Ok(())
-        })?;
-        self.objects = objects.into_inner().unwrap_or_else(PoisonError::into_inner);
-        for (study, profile, mut root) in roots.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            for key in root.stages.values() {
+                let (record, list) = (self.store.layout.record(key), self.store.layout.list(key));
+                for path in [&record, &list] {
+                    if let Some(name) = learnt.damaged.get(path) {
+                        return Err(self.unknown(name, "is damaged"));
+                    }
+                }
+                if record.exists() && !list.exists() {
+                    return Err(self.unknown(&self.shared.list(key), "is gone"));
+                }
+            }
             // A user's stage that never went there is reached here alone.
-            root.stages.retain(|_, key| self.is_whole(&layout, key));
-            root.partial = false;
+            root.stages.retain(|_, key| self.store.layout.record(key).exists());
             self.store.write_root(&study, &profile, &root)?;
         }
         Ok(())
     }
 
-    fn is_whole(&self, layout: &Layout, stage: &Key) -> bool {
-        layout.record(stage).exists() && self.store.read_list(stage).is_ok_and(|list| list.is_some())
+    fn failed(&self, cause: crate::remote::Error) -> Error {
+        Error::Shared { address: self.shared.objects().address().to_owned(), cause }
+    }
+
+    fn unknown(&self, name: &str, why: &str) -> Error {
+        let (address, name) = (self.shared.objects().address().to_owned(), name.to_owned());
+        Error::SharedReachUnknown { address, name, why: why.to_owned() }
+    }
+
+    /// Puts what an object says into the likeness.
+    fn learn(&self, Listed { name, bytes }: &Listed, learnt: &Mutex<Learnt>) -> Result<(), Error> {
+        let layout: &Layout = &self.store.layout;
+        let learnt = || learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = || self.shared.any_text(name, *bytes).map_err(|cause| self.failed(cause));
+        // What is gone since it was listed says nothing.
+        let path = match sort(name) {
+            Sort::Blob(digest) => {
+                let path = layout.blob(&digest);
+                write(&path, |path| File::create(path)?.set_len(*bytes))?;
+                path
+            }
+            Sort::Record(key) => {
+                let (path, Some(text)) = (layout.record(&key), text()?) else { return Ok(()) };
+                let Ok(record) = Record::decode(&text, &key) else {
+                    learnt().damaged.insert(path, name.clone());
+                    return Ok(());
+                };
+                if !write_first(&path, &text)? {
+                    let blobs = record.outputs.into_values().filter(|output| output.inline.is_none());
+                    learnt().also_named.extend(blobs.map(|output| output.digest));
+                }
+                path
+            }
+            Sort::List(key) => {
+                let (path, Some(text)) = (layout.list(&key), text()?) else { return Ok(()) };
+                let Some(keys) = keys_of(&text) else {
+                    learnt().damaged.insert(path, name.clone());
+                    return Ok(());
+                };
+                if !write_first(&path, &text)? {
+                    learnt().lists.push((key, keys));
+                }
+                path
+            }
+            Sort::Root(study, profile) => {
+                let Some(text) = text()? else { return Ok(()) };
+                let root = Root::decode(&text).ok_or_else(|| self.unknown(name, "is damaged"))?;
+                learnt().roots.push((study, profile, name.clone(), root));
+                return Ok(());
+            }
+            Sort::Hint(key) => layout.record(&key),
+            Sort::Other => return Ok(()),
+        };
+        learnt().objects.entry(path).or_default().push(name.clone());
+        Ok(())
     }
 
     /// What would go.
@@ -126,7 +193,13 @@ impl Likeness {
     /// # Errors
     /// A failing disk.
     pub fn plan(&self, options: &GcOptions) -> Result<GcPlan, Error> {
-        self.store.plan_gc(options)
+        let mut plan = self.store.plan_gc(options)?;
+        let kept: BTreeSet<PathBuf> = self.also_named.iter().map(|digest| self.store.layout.blob(digest)).collect();
+        for item in plan.items.extract_if(.., |item| item.paths.iter().any(|path| kept.contains(path))) {
+            plan.after_bytes += item.bytes;
+        }
+        plan.fits = options.max_size_bytes.is_none_or(|limit| plan.after_bytes <= limit);
+        Ok(plan)
     }
 
     /// Removes it, and says how many bytes that frees.
@@ -137,8 +210,7 @@ impl Likeness {
         let paths = plan.items.iter().flat_map(|item| &item.paths);
         let names: Vec<String> = paths.filter_map(|path| self.objects.get(path)).flatten().cloned().collect();
         for names in names.chunks(TOGETHER) {
-            let removed = self.shared.objects().remove(names);
-            removed.map_err(|cause| Error::Shared { address: self.shared.objects().address().to_owned(), cause })?;
+            self.shared.objects().remove(names).map_err(|cause| self.failed(cause))?;
         }
         Ok(plan.before_bytes - plan.after_bytes)
     }
@@ -151,6 +223,19 @@ fn write(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<(),
     write(path).map_err(Error::at("write", path))
 }
 
+/// Writes a file unless it is there; whether it was not.
+fn write_first(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
+    let mut is_first = true;
+    write(path, |path| match OpenOptions::new().write(true).create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            is_first = false;
+            Ok(())
+        }
+        file => file?.write_all(bytes),
+    })?;
+    Ok(is_first)
+}
+
 fn sort(name: &str) -> Sort {
     let parts: Vec<&str> = name.split('/').collect();
     let stem = |last: &str| last.split('.').next().unwrap_or_default().to_owned();
@@ -158,7 +243,8 @@ fn sort(name: &str) -> Sort {
         ["blobs", _, digest] => digest.parse().ok().map(Sort::Blob),
         [folder, _, key] if *folder == format!("records.{FORMAT}") => stem(key).parse().ok().map(Sort::Record),
         ["lists.1", _, key] => stem(key).parse().ok().map(Sort::List),
-        ["roots.1", study, profile, who] => Some(Sort::Root(format!("{study}-{}", stem(who)), (*profile).to_owned())),
+        ["hints.1", _, hint] => hint.split('-').nth(1).and_then(|key| key.parse().ok()).map(Sort::Hint),
+        ["roots.1", study, profile, who] => Some(Sort::Root(format!("{study}-{who}"), (*profile).to_owned())),
         _ => None,
     };
     sort.unwrap_or(Sort::Other)

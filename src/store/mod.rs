@@ -40,10 +40,11 @@
 //!
 //! `error`, `disk` (the few operations that write), `layout` (names), `draft` (writing a file whole), `lock` (kernel locks), `cache` (the
 //! store opens), `look` (where it may only be read), `blobs`, `records` (with `sealed`, their checksum), `reserve` (a miss is the right to write), `makers`, `roots` (with
-//! lists), `hints`, `memo`; then the cache that is shared with others: `signer`, `shared` (as seen from here), `uploads`, `exchange` (this store and it), `likeness` (collecting it); then maintenance: `survey` (what is there and what is reached), `stats`, `verify`, `gc`, `size`.
+//! lists), `hints`, `memo`; then the cache that is shared with others: `signer`, `shared` (as seen from here), `uploads`, `exchange` (this store and it), `complete` (all of a stage is there), `likeness` (collecting it); then maintenance: `survey` (what is there and what is reached), `stats`, `verify`, `gc`, `size`.
 
 mod blobs;
 mod cache;
+mod complete;
 mod disk;
 mod draft;
 mod error;
@@ -73,6 +74,8 @@ mod verify;
 mod faults;
 #[cfg(test)]
 mod power;
+#[cfg(test)]
+mod sharing;
 #[cfg(test)]
 mod testing;
 

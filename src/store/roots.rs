@@ -51,9 +51,7 @@ impl Store {
     /// # Errors
     /// A disk that cannot be read.
     pub fn read_list(&self, stage: &Key) -> Result<Option<Vec<Key>>, Error> {
-        let bytes = read_file(&self.layout.list(stage))?;
-        let body = bytes.as_deref().and_then(|bytes| unseal(LIST, bytes));
-        Ok(body.and_then(|body| body.lines().map(|line| line.parse().ok()).collect()))
+        Ok(read_file(&self.layout.list(stage))?.as_deref().and_then(keys_of))
     }
 
     /// The list of a stage whose record lies at `record`; where it is missing or damaged, what is there of both is set aside.
@@ -177,6 +175,11 @@ impl Store {
     pub fn lock_job(&self, tag: &str, cancelled: &dyn Fn() -> bool, waiting: &dyn Fn()) -> Result<Held<'_>, Error> {
         self.locks.take(&format!("job-{}", file_name(tag)), Patience { cancelled, waiting })
     }
+}
+
+/// The keys that a list's bytes hold; `None` where they are damaged.
+pub(super) fn keys_of(list: &[u8]) -> Option<Vec<Key>> {
+    unseal(LIST, list)?.lines().map(|line| line.parse().ok()).collect()
 }
 
 /// What is in a root's file.

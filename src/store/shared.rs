@@ -66,6 +66,11 @@ impl Shared {
         Self { objects, signer, events, shelves, wrong, outage }
     }
 
+    /// Whose signature counts, where any does.
+    pub(super) fn signer(&self) -> Option<&str> {
+        self.signer.as_ref().map(Signer::name)
+    }
+
     pub(super) fn objects(&self) -> &dyn Objects {
         &*self.objects
     }
@@ -134,7 +139,7 @@ impl Shared {
                 self.failed(&problem);
                 None
             }
-            Err(RemoteError::Here(problem)) => {
+            Err(RemoteError::Object(problem) | RemoteError::Here(problem)) => {
                 self.warn(&problem);
                 None
             }
@@ -239,29 +244,42 @@ impl Shared {
         }
     }
 
+    /// Whether a record is there that would be taken.
+    pub(super) fn has_record(&self, key: &Key) -> bool {
+        self.name_of(&self.record(key)).is_some()
+    }
+
+    /// Whether a stage's list is there that would be taken.
+    pub(super) fn has_list(&self, key: &Key) -> bool {
+        self.name_of(&self.list(key)).is_some()
+    }
+
     /// Whether a blob is there.
     pub(super) fn has_blob(&self, output: &Output) -> bool {
         self.has(&Self::blob(&output.digest)) == Some(output.length)
     }
 
-    /// The name under which a text is to be had: our own; without a signer anybody's.
-    fn name_of(&self, ours: &str) -> Option<String> {
+    /// The name under which a text is to be had, and its length: our own; without a signer anybody's.
+    fn name_of(&self, ours: &str) -> Option<(String, u64)> {
         let found = self.look(folder_of(ours), |names| {
-            if names.contains_key(ours) {
-                return Some(ours.to_owned());
+            if let Some(length) = names.get(ours) {
+                return Some((ours.to_owned(), *length));
             }
             let signed = format!("{ours}.");
             let mut others = names.range(signed.clone()..).take_while(|(name, _)| name.starts_with(&signed));
-            if self.signer.is_none() { others.next().map(|(name, _)| name.clone()) } else { None }
+            if self.signer.is_none() { others.next().map(|(name, length)| (name.clone(), *length)) } else { None }
         })?;
-        (!lock(&self.wrong).contains(&found)).then_some(found)
+        (!lock(&self.wrong).contains(&found.0)).then_some(found)
     }
 
-    /// A text by its full name, whoever signed it: for collecting, which hands out no results.
+    /// A text by its full name and length, whoever signed it: for collecting, which hands out no results. One that is too long says nothing.
     ///
     /// # Errors
     /// What the place said.
-    pub(super) fn any_text(&self, name: &str) -> Result<Option<Vec<u8>>, RemoteError> {
+    pub(super) fn any_text(&self, name: &str, length: u64) -> Result<Option<Vec<u8>>, RemoteError> {
+        if length > LONGEST_TEXT_BYTES as u64 {
+            return Ok(Some(Vec::new()));
+        }
         let mut bytes = Bounded(Vec::new());
         let there = self.objects.get(name, &mut bytes)?;
         Ok(there.then(|| unsigned(&bytes.0).to_vec()))
@@ -269,7 +287,11 @@ impl Shared {
 
     /// A text, verified as far as there is a signer.
     fn text(&self, ours: &str) -> Option<(String, Vec<u8>)> {
-        let name = self.name_of(ours)?;
+        let (name, length) = self.name_of(ours)?;
+        if length > LONGEST_TEXT_BYTES as u64 {
+            self.is_wrong(&name, "it is longer than anything that belongs there");
+            return None;
+        }
         let mut bytes = Bounded(Vec::new());
         if !self.ask(|objects| objects.get(&name, &mut bytes))? {
             return None;

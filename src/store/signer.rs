@@ -24,7 +24,7 @@ impl Signer {
     }
 
     /// What the names of signed objects end with: one signer's objects never stand in another's place.
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 

@@ -71,8 +71,8 @@ struct Queue {
     sent: Sent,
     /// Given up while the place did not answer.
     again: Vec<Upload>,
-    /// Blobs on their way: the record of an action and that of its stage name the same ones.
-    blobs: BTreeSet<Digest>,
+    /// Blobs and roots by name: the record of an action and that of its stage name the same blobs, and of a root's texts the last counts.
+    on_their_way: BTreeSet<String>,
 }
 
 impl Uploads {
@@ -80,9 +80,14 @@ impl Uploads {
         Self { when, work: Arc::new(Work { shared, layout, queue: Mutex::default(), changed: Condvar::new() }) }
     }
 
+    /// Whether anything is to be put up.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.when != WriteBack::Never
+    }
+
     /// Has something put up, unless nothing is to be.
     pub(super) fn add(&self, upload: Upload) {
-        if self.when != WriteBack::Never {
+        if self.are_wanted() {
             self.work.queue().ahead.push_back(upload);
             if self.when == WriteBack::Background {
                 self.start();
@@ -195,10 +200,13 @@ impl Work {
         match upload {
             Upload::Record(key) => self.put_record(key, &mut sent)?,
             Upload::Root(path, name) => {
-                let there = self.shared.ask(|_| self.shared.any_text(name)).flatten();
-                if let Some(bytes) = read(path)?.filter(|bytes| there.as_ref() != Some(bytes)) {
-                    self.put_text(name, &bytes, &mut sent)?;
-                }
+                self.alone(name, || {
+                    let there = self.shared.ask(|_| self.shared.any_text(name, 0)).flatten();
+                    match read(path)?.filter(|bytes| there.as_ref() != Some(bytes)) {
+                        Some(bytes) => self.put_text(name, &bytes, &mut sent),
+                        None => Ok(()),
+                    }
+                })?;
             }
             Upload::Hint(sort, hint) => {
                 let name = self.shared.hint(sort, hint);
@@ -226,13 +234,20 @@ impl Work {
     }
 
     fn put_blob(&self, output: &Output, sent: &mut Sent) -> Result<(), Failure> {
+        self.alone(&Shared::blob(&output.digest), || {
+            if self.shared.has_blob(output) { Ok(()) } else { self.put_blob_alone(output, sent) }
+        })
+    }
+
+    /// Puts an object up while nobody else puts up the same.
+    fn alone(&self, name: &str, put: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
         let mut queue = self.queue();
-        while !queue.blobs.insert(output.digest) {
+        while !queue.on_their_way.insert(name.to_owned()) {
             queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         drop(queue);
-        let put = if self.shared.has_blob(output) { Ok(()) } else { self.put_blob_alone(output, sent) };
-        self.queue().blobs.remove(&output.digest);
+        let put = put();
+        self.queue().on_their_way.remove(name);
         self.changed.notify_all();
         put
     }

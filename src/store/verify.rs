@@ -6,8 +6,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::blobs::blob_problem;
+use super::complete::COMPLETE;
 use super::hints::HINTS;
-use super::layout::{files_below, length_of, name_of, read_file};
+use super::layout::{files_below, files_in, length_of, name_of, read_file};
 use super::memo::MEMO;
 use super::sealed::is_damaged;
 use super::{Error, Store, roots};
@@ -60,6 +61,10 @@ impl Store {
         let all = of_blobs.chain(of_records).chain(of_hints);
         let mut verified = all.try_reduce(Verified::default, |one, other| Ok(Verified::and(one, other)))?;
         verified = verified.and(self.verify_sealed(&self.layout.memo(), MEMO, "damaged memo of files' digests")?);
+        for path in files_in(&self.layout.all_complete())? {
+            let problem = "damaged memory of what a shared cache has";
+            verified = verified.and(self.verify_sealed(&path, COMPLETE, problem)?);
+        }
         let damaged_roots = self.all_roots()?.1;
         let damage = |path| Damage { path, problem: roots::DAMAGED.to_owned() };
         verified.damaged.extend(damaged_roots.into_iter().map(damage));

@@ -8,6 +8,7 @@ mod docs;
 mod endings;
 mod faults;
 mod guard;
+mod hostile;
 mod kills;
 mod mistakes;
 mod places;

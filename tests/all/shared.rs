@@ -32,32 +32,37 @@ outputs = ["c.txt"]
 "#;
 
 /// A folder that several projects share, and a log of the commands that ran for any of them.
-struct Place {
+pub struct Place {
     folder: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn shared(&self) -> PathBuf {
+    /// A path beside what is shared.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn shared(&self) -> PathBuf {
         self.folder.path().join("shared")
     }
 
     /// A new project that uses it.
-    fn project(&self) -> Project {
+    pub fn project(&self) -> Project {
         let project = Project::with(&STUDY.replace("LOGFILE", &self.folder.path().join("log").display().to_string()));
         project.file("thalweg.toml", &format!("[cache]\nremote = \"file://{}\"\n", self.shared().display()));
         project
     }
 
     /// How many commands have run.
-    fn commands(&self) -> usize {
+    pub fn commands(&self) -> usize {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default().lines().count()
     }
 
-    fn objects(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub fn objects(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut objects = BTreeMap::new();
         let mut open = vec![self.shared()];
         while let Some(folder) = open.pop() {
@@ -74,12 +79,12 @@ impl Place {
     }
 }
 
-fn run_with_key(project: &Project, key: &str) -> Ran {
+pub fn run_with_key(project: &Project, key: &str) -> Ran {
     let output = project.command(&["run", "study.toml"]).env("THALWEG_RECORD_KEY", key).output().unwrap();
     Ran::of(project, &output)
 }
 
-fn is_sort(path: &Path, sort: &str) -> bool {
+pub fn is_sort(path: &Path, sort: &str) -> bool {
     path.components().any(|part| part.as_os_str().to_str().is_some_and(|part| part.starts_with(sort)))
 }
 

@@ -1,6 +1,8 @@
 //! `--executor slurm` against a Slurm of shell scripts that can be told to fail; the real one is `tests/slurm`.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +14,7 @@ use crate::kills::{Moments, finished, kills, seed, send};
 use crate::project::{Project, Ran, VALLEY};
 
 /// Each program is called with the folder `$FAKE`, where `jobs/ID` holds a job's name and `jobs/ID.N` the process of a task. Files there make it fail:
-/// `down` (no controller), `lost` (the next submission is taken, and the answer lost), `forgotten` (the next one is answered, and the job
+/// `down` (no controller), `drop` (jobs have another environment), `lost` (the next submission is taken, and the answer lost), `forgotten` (the next one is answered, and the job
 /// forgotten), `refuse`, `hang`.
 const COMMON: &str = r#"#!/bin/sh
 FAKE=@FAKE@
@@ -30,6 +32,7 @@ alive() {
 
 const SBATCH: &str = r#"
 [ ! -e "$FAKE/refuse" ] || { echo "sbatch: error: invalid partition specified: nope" >&2; exit 1; }
+[ ! -e "$FAKE/drop" ] || unset THALWEG_RECORD_KEY
 tasks=0 name= output=
 for arg; do
   case $arg in
@@ -173,6 +176,15 @@ impl Fake {
         }
     }
 
+    /// Until no task runs any more.
+    fn wait_for_end(&self) {
+        let start = Instant::now();
+        while !self.tasks().is_empty() {
+            assert!(start.elapsed() < Duration::from_mins(1), "the jobs do not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     fn log(&self) -> Vec<String> {
         let log = fs::read_to_string(self.project.path("log")).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
@@ -265,7 +277,7 @@ fn a_refusal_is_said_and_no_slurm_at_all_too() {
     project.file("study.toml", &fake.project.read("study.toml"));
     let mut command = project.command(&["run", "study.toml", "--executor", "slurm"]);
     let ran = Ran::of(&project, &command.env("PATH", "/nowhere").output().unwrap());
-    ran.exits(1).says("there is no `sbatch` here");
+    ran.exits(4).says("there is no `sbatch` here");
 }
 
 #[test]
@@ -402,6 +414,69 @@ fn everything_can_be_submitted_at_once_and_attached_to_later() {
     assert_eq!(fake.log(), ["a", "b"]);
     fake.run(&["--detach"]).succeeds();
     assert_eq!(fake.submitted(), 3);
+}
+
+#[test]
+fn what_is_submitted_at_once_is_what_was_asked_for_as_it_was_written_then() {
+    let fake = two_stages(true);
+    fake.run(&["a", "--detach"]).succeeds().says("a: job 1").says("results: job 2");
+    assert_eq!(fake.submitted(), 2);
+    // Edited while the jobs wait.
+    fake.project.edit("echo a >>", "echo edited >>");
+    fake.project.file("go", "");
+    fake.wait_for_end();
+    assert_eq!(fake.log(), ["a"]);
+    assert!(fake.project.path("results/two/run.json").exists());
+    // A folder of jobs that nobody watched goes with the next run.
+    fake.project.edit("echo edited >>", "echo a >>");
+    fake.run(&[]).succeeds().ran(&["b"]);
+    assert_eq!(fs::read_dir(fake.project.path("cache/slurm")).unwrap().count(), 0);
+}
+
+#[test]
+fn where_all_is_fresh_its_results_are_written_here() {
+    let fake = two_stages(false);
+    fake.run(&[]).succeeds();
+    let results = fake.project.results();
+    fs::remove_dir_all(fake.project.path("results")).unwrap();
+    fake.run(&["--detach"]).succeeds().says("nothing to run");
+    assert_eq!((fake.project.results(), fake.submitted()), (results, 2));
+    fake.project.run_with(&["--detach"]).exits(2).says("`--detach` is for jobs on a cluster");
+}
+
+#[test]
+fn a_job_without_the_secret_of_the_run_does_nothing() {
+    let fake = two_stages(false);
+    fake.set("drop");
+    let address = format!("file://{}", fake.project.path("shared").display());
+    let mut command = fake.command(&["--remote", &address]);
+    let ran = Ran::of(&fake.project, &command.env("THALWEG_RECORD_KEY", "ours").output().unwrap());
+    ran.exits(4).says("the job has another `THALWEG_RECORD_KEY`");
+    assert_eq!(fake.log(), Vec::<String>::new());
+    fs::remove_file(fake.path("drop")).unwrap();
+    let mut command = fake.command(&["--remote", &address]);
+    Ran::of(&fake.project, &command.env("THALWEG_RECORD_KEY", "ours").output().unwrap()).succeeds();
+}
+
+#[test]
+fn a_project_whose_path_is_no_text_runs_on_the_cluster() {
+    let fake = two_stages(false);
+    let folder = fake.project.path("").join(OsStr::from_bytes(b"a 'b' %x \\ not \xff text"));
+    fs::create_dir_all(folder.join("cache")).unwrap();
+    fs::copy(fake.project.path("study.toml"), folder.join("study.toml")).unwrap();
+    let output = fake.command(&[]).current_dir(&folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::metadata(folder.join("b.bin")).unwrap().len(), 6000);
+}
+
+#[test]
+fn gpus_that_are_set_for_all_are_asked_for_where_they_are_used() {
+    let fake = two_stages(false);
+    fake.project.edit("[stage.b]", "[executor.slurm]\ngres = \"gpu:2\"\n[stage.b]\nslurm = { gres = \"scratch:1\" }");
+    fake.run(&[]).succeeds();
+    let calls = fs::read_to_string(fake.path("calls")).unwrap();
+    let calls: Vec<&str> = calls.lines().filter(|line| line.starts_with("sbatch ")).collect();
+    assert!(!calls[0].contains("--gres") && calls[1].contains("--gres=scratch:1"), "{calls:?}");
 }
 
 #[test]

@@ -3,25 +3,22 @@
 use std::collections::BTreeMap;
 
 use super::{Cluster, options, said, tag_of};
+use crate::app::Streams;
 use crate::app::worker::{self, Spec};
-use crate::app::{Problem, Streams};
 use crate::execute::Failure;
 use crate::manifest::Instance;
 use crate::plan::{Plan, Standing, World, backend_of};
 use crate::slurm::{Job, Request};
 
 impl Cluster<'_> {
-    /// Submits everything that is stale at once, each job after those of the stages above it, and a last one that writes the results.
+    /// Submits everything that is stale at once, each job after those of the stages above it, and a last one that writes the results; whether
+    /// anything was stale.
     ///
     /// # Errors
     /// Slurm refuses; an interruption.
-    pub fn detach(&self, wanted: &[usize], world: &dyn World, streams: &mut Streams<'_>) -> Result<(), Problem> {
+    pub fn detach(&self, wanted: &[usize], world: &dyn World, streams: &mut Streams<'_>) -> Result<bool, Failure> {
         let study = &self.project.study;
         let plan = Plan::make(study, wanted, world);
-        let problem = |failure: Failure| match failure {
-            Failure::Interrupted => Problem::Interrupted,
-            failure => Problem::Machine(failure.to_string()),
-        };
         let mut ids: BTreeMap<usize, u64> = BTreeMap::new();
         for (i, standing) in &plan.stages {
             let instance = &study.instances[*i];
@@ -36,28 +33,24 @@ impl Cluster<'_> {
             let mut after: Vec<u64> = above.filter_map(|upstream| ids.get(upstream).copied()).collect();
             after.sort_unstable();
             after.dedup();
-            let job = self.detached(&tag, instance, backend, after).map_err(problem)?;
+            let job = self.detached(&tag, instance, backend, after)?;
             ids.extend(job.id().map(|id| (*i, id)));
-            writeln!(streams.err, "{}: {}", instance.name, said(&job))?;
+            tell(streams, format_args!("{}: {}", instance.name, said(&job)));
         }
         if ids.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let after = ids.values().copied().collect();
         let spec = self.spec(None, world.backend(), 1);
-        let (what, options) = ("results".to_owned(), options(&self.project.settings.slurm, "cpu"));
+        let (what, options) = ("results".to_owned(), options(&self.project.settings.slurm, false, "cpu"));
         let directory = std::env::current_dir().unwrap_or_else(|_| self.project.root.clone());
         let request =
             Request { what, tasks: 1, options, program: self.program.clone(), verb: worker::VERB, directory, after };
-        let tag = format!("results-{}", self.digest(""));
-        let job = self.once(&tag, &spec, &request).map_err(problem)?;
-        writeln!(streams.err, "results: {}", said(&job))?;
-        let manifest = self.args.study.manifest.display();
-        writeln!(
-            streams.err,
-            "the same command without `--detach` attaches to these jobs: thalweg run {manifest} --executor slurm"
-        )?;
-        Ok(())
+        let tag = format!("results-{}", self.digest(&self.args.stages.join("\0")));
+        let job = self.once(&tag, &spec, &request)?;
+        tell(streams, format_args!("results: {}", said(&job)));
+        tell(streams, format_args!("the same command without `--detach` attaches to these jobs"));
+        Ok(true)
     }
 
     /// A job that runs by itself, unless there is one.
@@ -69,9 +62,16 @@ impl Cluster<'_> {
 
     fn once(&self, tag: &str, spec: &Spec, request: &Request) -> Result<Job, Failure> {
         let _held = self.store.lock_job(tag, &|| self.cancel.raised(), &|| ())?;
-        match self.living(tag)? {
-            Some(job) => Ok(job),
-            None => self.submit_as(tag, spec, request),
-        }
+        let job = match self.living(tag)? {
+            Some(job) => job,
+            None => self.submit_as(tag, spec, request)?,
+        };
+        self.live().insert(job.name().to_owned(), job.clone());
+        Ok(job)
     }
+}
+
+/// What is done is done, whether or not anybody reads of it.
+fn tell(streams: &mut Streams<'_>, words: std::fmt::Arguments<'_>) {
+    let _ = writeln!(streams.err, "{words}");
 }

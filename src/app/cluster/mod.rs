@@ -4,6 +4,7 @@ mod detach;
 mod voice;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -61,8 +62,8 @@ enum Ended {
     Failed(Failure),
     /// Its time was over, and it got on.
     OutOfTime(String),
-    /// It ended for a reason that is not its own, and may do better next time.
-    Again(String),
+    /// It ended for a reason that is not its own, and may do better next time; and whether it got on.
+    Again(String, bool),
 }
 
 impl<'a> Cluster<'a> {
@@ -101,6 +102,7 @@ impl<'a> Cluster<'a> {
         call(&Commands { cancelled: &cancelled, waiting: &waiting }).map_err(|error| match error {
             Error::Cancelled => Failure::Interrupted,
             Error::Refused(problem) | Error::Passing(problem) => Failure::Work(problem),
+            Error::NotThere(problem) => Failure::Machine(problem),
         })
     }
 
@@ -118,7 +120,7 @@ impl<'a> Cluster<'a> {
         Request {
             what: instance.name.clone(),
             tasks: settings.shards.unwrap_or(1),
-            options: options(&settings, backend),
+            options: options(&settings, instance.slurm.gres.is_some(), backend),
             program: self.program.clone(),
             verb: worker::VERB,
             directory: std::env::current_dir().unwrap_or_else(|_| self.project.root.clone()),
@@ -127,7 +129,18 @@ impl<'a> Cluster<'a> {
     }
 
     fn spec(&self, stage: Option<&str>, backend: &str, tasks: u64) -> Spec {
-        Spec::new(worker::words(self.args, self.project), self.project.text.clone(), stage, backend, tasks)
+        let mut words = worker::words(self.args, self.project);
+        if stage.is_none() {
+            words.extend(self.args.stages.iter().map(OsString::from));
+        }
+        Spec {
+            words: worker::bytes_of(words),
+            text: self.project.text.clone(),
+            stage: stage.map(str::to_owned),
+            backend: backend.to_owned(),
+            tasks,
+            signer: self.store.signer().map(str::to_owned),
+        }
     }
 
     /// The job of a stage: one that was submitted before and still goes on, or a new one; none where one has just done it.
@@ -151,13 +164,24 @@ impl<'a> Cluster<'a> {
     /// The job of a folder, while it goes on.
     fn living(&self, tag: &str) -> Result<Option<Job>, Failure> {
         let Some(mut job) = Folder::find(&self.folder(tag)).and_then(Job::find) else { return Ok(None) };
+        let (start, mut pause, mut told) = (Instant::now(), LOOK, false);
         loop {
             if job.exits().len() as u64 == job.tasks() {
                 return Ok(None);
             }
             match self.calling(|commands| job.fate(commands))? {
-                Fate::Alive(State::Ending) => self.calling(|commands| commands.sleep(LOOK))?,
-                Fate::Alive(_) => return Ok(Some(job)),
+                Fate::Alive(State::Ending) => {
+                    if start.elapsed() > PATIENCE && !std::mem::replace(&mut told, true) {
+                        let message = format!("{} is being ended; waiting for that", said(&job));
+                        self.events.emit(Event::Note { stage: None, message });
+                    }
+                    self.calling(|commands| commands.sleep(pause))?;
+                    pause = (pause * 2).min(LONGEST_ASK);
+                }
+                Fate::Alive(_) => {
+                    self.calling(|commands| job.learn_id(commands))?;
+                    return Ok(Some(job));
+                }
                 Fate::Ended(_) | Fate::Unknown => return Ok(None),
             }
         }
@@ -185,7 +209,38 @@ impl<'a> Cluster<'a> {
         };
         let folder = Folder::at(&path).map_err(failed)?;
         spec.write(&folder).map_err(failed)?;
-        self.calling(|commands| Job::submit(folder, request, commands))
+        let submitted = self.calling(|commands| Job::submit(folder, request, commands));
+        if matches!(submitted, Err(Failure::Interrupted))
+            && let Some(job) = Folder::find(&path).and_then(Job::find)
+        {
+            // Whether Slurm took it is not known.
+            self.live().insert(job.name().to_owned(), job);
+        }
+        submitted
+    }
+
+    /// Cancels a job, or its tasks that wait; that Slurm does not is told.
+    fn cancel(&self, job: &Job, waiting_only: bool) -> Result<(), Failure> {
+        match self.calling(|commands| job.cancel(waiting_only, commands)) {
+            Err(Failure::Interrupted) => Err(Failure::Interrupted),
+            Err(problem) => {
+                self.warn(format!("{} was not cancelled: {problem}", said(job)));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Folders of jobs that did what they had to, which nobody watched, go.
+    pub fn sweep(&self) {
+        for entry in std::fs::read_dir(self.store.root().join("slurm")).into_iter().flatten().flatten() {
+            let job = Folder::find(&entry.path()).and_then(Job::find);
+            if let Some(mut job) = job
+                && job.is_done()
+            {
+                job.folder().clone().remove();
+            }
+        }
     }
 
     /// Watches a job to its end, and passes on what its tasks tell.
@@ -199,7 +254,7 @@ impl<'a> Cluster<'a> {
             let exits = job.exits().clone();
             if let Some(exit) = exits.values().find(|exit| exit.end != End::Done) {
                 let failure = failure(exit);
-                self.calling(|commands| job.cancel(false, commands))?;
+                self.cancel(job, false)?;
                 return Ok(Ended::Failed(failure));
             }
             if exits.len() as u64 == tasks {
@@ -207,7 +262,7 @@ impl<'a> Cluster<'a> {
             }
             // What is done needs no more hands.
             if !exits.is_empty() && !trimmed {
-                self.calling(|commands| job.cancel(true, commands))?;
+                self.cancel(job, true)?;
                 trimmed = true;
             }
             if asked.elapsed() >= ask {
@@ -219,8 +274,8 @@ impl<'a> Cluster<'a> {
                     && STUCK.iter().any(|stuck| reason.contains(stuck))
                 {
                     let why = format!("Slurm holds {} back: {reason}", said(job));
-                    self.calling(|commands| job.cancel(false, commands))?;
-                    return Ok(Ended::Again(why));
+                    self.cancel(job, false)?;
+                    return Ok(Ended::Again(why, voice.progressed()));
                 }
                 if let Some(State::Pending(reason)) = alive
                     && start.elapsed() > PATIENCE
@@ -271,9 +326,9 @@ impl<'a> Cluster<'a> {
         } else if has(&State::Failed) {
             work(format!("{what} failed without a word; what it printed is in `{log}`{last}"))
         } else if has(&State::Evicted) {
-            Ended::Again(format!("the machine failed under {what}"))
+            Ended::Again(format!("{what} had to give way, or its machine failed"), progressed)
         } else {
-            Ended::Again(format!("{what} is gone and nobody knows how it ended"))
+            Ended::Again(format!("{what} is gone and nobody knows how it ended"), progressed)
         }
     }
 
@@ -362,9 +417,13 @@ impl Elsewhere for Cluster<'_> {
                     job.folder().clone().remove();
                     return Ok(errands);
                 }
+                // Another run that watched the same job may have seen its end and put its folder away.
+                Ended::OutOfTime(_) | Ended::Again(..) if self.store.record(&errand.key)?.is_some() => {
+                    return Ok(Errands::default());
+                }
                 Ended::OutOfTime(why) => job = self.again(errand, &why)?,
-                Ended::Again(why) => {
-                    resubmissions += 1;
+                Ended::Again(why, progressed) => {
+                    resubmissions = if progressed { 1 } else { resubmissions + 1 };
                     if resubmissions > RESUBMISSIONS {
                         return Err(Failure::Machine(format!("{why}, {RESUBMISSIONS} times in a row")));
                     }
@@ -394,13 +453,15 @@ fn said(job: &Job) -> String {
     if job.tasks() > 1 { format!("{id} of {} tasks", job.tasks()) } else { id }
 }
 
-fn options(settings: &Slurm, backend: &str) -> Vec<String> {
+/// Options of `sbatch`. Generic resources that are set for all stages are for those that compute on GPUs.
+fn options(settings: &Slurm, gres_of_its_own: bool, backend: &str) -> Vec<String> {
+    let gres = settings.gres.clone().filter(|_| gres_of_its_own || backend == "cuda");
     let gpu = (backend == "cuda").then(|| "gpu:1".to_owned());
     let given = [
         ("partition", settings.partition.clone()),
         ("account", settings.account.clone()),
         ("time", settings.time.clone()),
-        ("gres", settings.gres.clone().or(gpu)),
+        ("gres", gres.or(gpu)),
         ("cpus-per-task", settings.cpus.map(|cpus| cpus.to_string())),
         ("mem", settings.mem.clone()),
     ];
