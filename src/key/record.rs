@@ -1,10 +1,12 @@
 //! Records: what an action produced under its key, or what a stage's outputs are, with everything needed to make it again.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::{Component, Path};
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Digest, Fingerprint, Key, Level};
 
@@ -164,8 +166,9 @@ pub struct Outline {
     key: Key,
     /// Of its ingredients those that are asked for.
     pub fingerprint: FingerprintOutline,
-    /// Its outputs, by name.
-    pub outputs: BTreeMap<String, OutputOutline>,
+    /// Its outputs, in order of name.
+    #[serde(deserialize_with = "values")]
+    pub outputs: Vec<OutputOutline>,
     /// What is noted beside it.
     pub context: ContextOutline,
 }
@@ -177,9 +180,9 @@ pub struct FingerprintOutline {
     pub level: Level,
     /// The kind.
     pub kind: String,
-    /// Digests of the inputs, by name.
-    #[serde(default)]
-    pub inputs: BTreeMap<String, Digest>,
+    /// Digests of the inputs, in order of name.
+    #[serde(default, deserialize_with = "values")]
+    pub inputs: Vec<Digest>,
 }
 
 /// What an [`Outline`] has of an output.
@@ -199,9 +202,32 @@ pub struct OutputOutline {
 pub struct ContextOutline {
     /// How long it took, in seconds.
     pub seconds: f64,
-    /// For each input, the key of the action that made it, where one did.
-    #[serde(default)]
-    pub makers: BTreeMap<String, Key>,
+    /// The keys of the actions that made its inputs.
+    #[serde(default, deserialize_with = "values")]
+    pub makers: Vec<Key>,
+}
+
+/// The values of a map, without its keys.
+fn values<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    struct Values<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Values<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<T>, A::Error> {
+            let mut values = Vec::new();
+            while let Some((IgnoredAny, value)) = map.next_entry()? {
+                values.push(value);
+            }
+            Ok(values)
+        }
+    }
+
+    deserializer.deserialize_map(Values(PhantomData))
 }
 
 impl Outline {
@@ -273,8 +299,8 @@ mod tests {
         let outline = Outline::decode(&bytes, &record.key).unwrap();
         assert_eq!((outline.fingerprint.level, &*outline.fingerprint.kind), (Level::Action, "epoch"));
         assert_eq!(outline.context.seconds.to_bits(), record.context.seconds.to_bits());
-        for (name, output) in &record.outputs {
-            let outlined = &outline.outputs[name];
+        assert_eq!(outline.outputs.len(), record.outputs.len());
+        for (outlined, output) in outline.outputs.iter().zip(record.outputs.values()) {
             assert_eq!((outlined.digest, outlined.length), (output.digest, output.length));
             assert_eq!(outlined.inline.is_some(), output.inline.is_some());
         }

@@ -124,9 +124,9 @@ impl Store {
         let named_by = |kept: &dyn Fn(&Surveyed) -> bool| -> BTreeSet<Digest> {
             survey
                 .records
-                .values()
-                .filter(|record| kept(record))
-                .flat_map(|record| record.blobs.keys().copied())
+                .iter()
+                .filter(|(_, record)| kept(record))
+                .flat_map(|(_, record)| record.blobs.iter().map(|(digest, _)| *digest))
                 .collect()
         };
         let (kept_blobs, named_blobs) = (named_by(&kept), named_by(&|_| true));
@@ -135,7 +135,7 @@ impl Store {
             if reached && !options.reached {
                 continue;
             }
-            let maker = survey.makers.get(digest).map(|maker| &survey.records[maker]);
+            let maker = survey.makers.get(digest).map(|maker| survey.records.at(*maker));
             let unmade = if named_blobs.contains(digest) { f64::INFINITY } else { 0.0 };
             candidates.push(GcItem {
                 sort: if reached { GcSort::ReachedBlob } else { GcSort::Blob },
@@ -145,10 +145,10 @@ impl Store {
                 seconds_per_byte: maker.map_or(unmade, Surveyed::seconds_per_byte),
             });
         }
-        let unneeded = |(key, record): &(&Key, &Surveyed)| !survey.needed_records.contains(*key) && !kept(record);
+        let unneeded = |(_, record): &(&Digest, &Surveyed)| !record.is_needed && !kept(record);
         candidates.extend(survey.records.iter().filter(unneeded).map(|(key, record)| GcItem {
             sort: GcSort::Record,
-            paths: record.files(key, &self.layout),
+            paths: record.files(&Key::new(*key), &self.layout),
             bytes: record.bytes(),
             kind: Some(record.kind.to_string()),
             seconds_per_byte: record.seconds / record.bytes().max(1) as f64,

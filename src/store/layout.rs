@@ -1,5 +1,6 @@
 //! Names: where in the cache's folder a thing lies.
 
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
 use std::io;
@@ -145,6 +146,11 @@ pub(super) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 
 /// The files directly in `folder`, in order of name. The listing says what is one, so that none is looked at.
 pub(super) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    Ok(names_in(folder)?.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// Their names.
+pub(super) fn names_in(folder: &Path) -> Result<Vec<OsString>, Error> {
     let listing = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         listing => listing.map_err(Error::at("list", folder))?,
@@ -158,7 +164,7 @@ pub(super) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         }
     }
     names.sort_unstable();
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+    Ok(names)
 }
 
 /// A file's name as text; empty where it is not.

@@ -16,6 +16,7 @@
 //!   tmp/PID-N/                  files being written; swept when that process is gone
 //!   quarantine/                 damaged files, set aside
 //!   memo                        digests of files the user named
+//!   complete/                   which stages a shared cache was seen to have whole
 //! ```
 //!
 //! # What is there is whole
@@ -40,9 +41,10 @@
 //!
 //! `error`, `disk` (the few operations that write), `layout` (names), `draft` (writing a file whole), `lock` (kernel locks), `cache` (the
 //! store opens), `look` (where it may only be read), `blobs`, `records` (with `sealed`, their checksum), `reserve` (a miss is the right to write), `makers`, `roots` (with
-//! lists), `hints`, `memo`; then the cache that is shared with others: `signer`, `shared` (as seen from here), `uploads`, `exchange` (this store and it), `complete` (all of a stage is there), `likeness` (collecting it); then maintenance: `survey` (what is there and what is reached), `stats`, `verify`, `gc`, `size`.
+//! lists), `hints`, `memo`; then the cache that is shared with others: `signer`, `shared` (as seen from here), `uploads`, `exchange` (this store and it), `complete` (all of a stage is there), `likeness` (collecting it); then maintenance: `survey` (what is there and what is reached, `by_digest`), `stats`, `verify`, `gc`, `size`.
 
 mod blobs;
+mod by_digest;
 mod cache;
 mod complete;
 mod disk;

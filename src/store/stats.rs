@@ -64,12 +64,15 @@ impl Store {
     pub fn stats(&self) -> Result<Stats, Error> {
         let survey = Survey::of(self)?;
         let mut stats = Stats::default();
-        for (key, record) in &survey.records {
+        for (_, record) in survey.records.iter() {
             let kinds = if record.level == Level::Action { &mut stats.actions } else { &mut stats.stages };
-            let kind = kinds.entry(record.kind.to_string()).or_default();
+            if !kinds.contains_key(&*record.kind) {
+                kinds.insert(record.kind.to_string(), KindStats::default());
+            }
+            let Some(kind) = kinds.get_mut(&*record.kind) else { continue };
             kind.records.add(record.bytes());
             kind.seconds += record.seconds;
-            if !survey.needed_records.contains(key) {
+            if !record.is_needed {
                 stats.unreached_records.add(record.bytes());
             }
         }
@@ -79,7 +82,7 @@ impl Store {
             let reached = survey.reached_blobs.contains(digest);
             if reached { &mut stats.reached } else { &mut stats.unreached }.add(*bytes);
             if let Some(maker) = survey.makers.get(digest) {
-                stats.actions.entry(survey.records[maker].kind.to_string()).or_default().blobs.add(*bytes);
+                stats.actions.entry(survey.records.at(*maker).kind.to_string()).or_default().blobs.add(*bytes);
             }
         }
         survey.quarantined.iter().for_each(|(_, bytes)| stats.quarantine.add(*bytes));
