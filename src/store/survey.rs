@@ -86,7 +86,9 @@ impl Survey {
             folders.par_iter().map(|folder| survey_shelf(store, folder)).collect::<Result<_, _>>()?;
         let records_bytes = shelves.iter().map(|shelf| shelf.bytes).sum();
         let mut records = Vec::with_capacity(shelves.iter().map(|shelf| shelf.records.len()).sum());
-        shelves.into_iter().for_each(|shelf| records.extend(shelf.records));
+        for shelf in shelves {
+            records.extend(shelf.records);
+        }
         let mut survey =
             Self { records: ByDigest::of(records), blobs: blobs(store)?, records_bytes, ..Self::default() };
         survey.find_makers();
