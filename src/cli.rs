@@ -223,8 +223,6 @@ pub struct SlurmJob {
     pub task: u64,
     /// How many CPUs it may use.
     pub cpus: Option<NonZeroUsize>,
-    /// How often it was begun before.
-    pub restarts: u32,
 }
 
 /// The job that this program runs in, as Slurm says.
@@ -240,7 +238,6 @@ pub fn slurm_job() -> SlurmJob {
         id,
         task: task.and_then(|task| task.parse().ok()).unwrap_or(0),
         cpus: cpus.and_then(|cpus| cpus.parse().ok()),
-        restarts: variable("SLURM_RESTART_COUNT").and_then(|restarts| restarts.parse().ok()).unwrap_or(0),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The verbs of `cache`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,14 +112,19 @@ fn collect_shared(args: &GcArgs, streams: &mut Streams<'_>) -> Result<Exit, Prob
     let cancel = super::run::listen_for_signals()?;
     let likeness = Likeness::of(shared, &|| cancel.raised(), streams.teller())?;
     let plan = likeness.plan(&options)?;
-    settle(&plan, &address, args, streams, || likeness.apply(&plan))
+    settle(&plan, &address, args, streams, || likeness.apply(&plan, &|| cancel.raised()))
 }
 
 fn options(args: &GcArgs) -> Result<GcOptions, Problem> {
     let size = |text: &String| text.parse::<Size>().map_err(|error| Problem::usage(error.to_string()));
     let max_size_bytes = args.max_size.as_ref().map(size).transpose()?.map(|size| size.0);
     args.keep.iter().try_for_each(|kind| known(kind))?;
-    Ok(GcOptions { max_size_bytes, keep: args.keep.iter().cloned().collect(), reached: args.reached })
+    Ok(GcOptions {
+        max_size_bytes,
+        keep: args.keep.iter().cloned().collect(),
+        reached: args.reached,
+        spared: BTreeSet::new(),
+    })
 }
 
 /// Shows a plan, and has it applied unless it is only to be shown.

@@ -84,7 +84,8 @@ pub fn run_of(project: &Project, args: &RunArgs, streams: &mut Streams<'_>) -> R
     }
     let remembered = remember(&store, project, &outcome, whole).and_then(|()| store.flush());
     written.failures.extend(remembered.err().map(Failure::from));
-    written.failures.extend(share(project, &store, &outcome, &*events, &cancel).err().map(Failure::from));
+    let keys: Vec<Key> = outcome.stages.iter().filter_map(|ended| ended.key).collect();
+    written.failures.extend(share(project, &store, &keys, &*events, &cancel).err().map(Failure::from));
     let seconds = start.elapsed().as_secs_f64();
     emit_end(&*events, &outcome, &tally, seconds);
     if let Some(live) = live {
@@ -206,11 +207,11 @@ fn emit_end(events: &dyn Sink, outcome: &Outcome, tally: &Tally, seconds: f64) {
     });
 }
 
-/// Waits until everything that the stages of a run used is in the shared cache; says so where that takes long, and what did not get there.
+/// Waits until everything that was made, and all that these stages used, is in the shared cache; says so where that takes long, and what did not get there.
 pub fn share(
     project: &Project,
     store: &Store,
-    outcome: &Outcome,
+    stages: &[Key],
     events: &dyn Sink,
     cancel: &Cancel,
 ) -> Result<(), store::Error> {
@@ -222,8 +223,7 @@ pub fn share(
             note(format!("{} still to go into the shared cache `{address}`", words::count(left, "record")));
         }
     };
-    let stages: Vec<Key> = outcome.stages.iter().filter_map(|ended| ended.key).collect();
-    let sent = store.complete(&stages, &|| cancel.raised(), &waiting)?;
+    let sent = store.complete(stages, &|| cancel.raised(), &waiting)?;
     shared::sent_note(&sent, address).into_iter().for_each(note);
     if let Some(message) = shared::left_warning(&sent, address) {
         events.emit(Event::Warning { stage: None, message });

@@ -25,8 +25,6 @@ use crate::store::Signer;
 
 /// The file in a job's folder that says what the job is to do.
 const SPEC: &str = "spec.json";
-/// A task that only waited for others until its time was over is begun anew so often.
-const WITHOUT_PROGRESS: u32 = 5;
 /// The word by which a job's program is started.
 pub const VERB: &str = "__work";
 
@@ -68,7 +66,7 @@ impl Spec {
 
     /// The project, where this job believes the same records as the run that asked for it.
     fn is_for(&self, project: Project) -> Result<Project, Problem> {
-        let signer = shared::signer()?.filter(|_| project.remote.is_some());
+        let signer = if project.remote.is_some() { shared::signer()? } else { None };
         if signer.as_ref().map(Signer::name) == self.signer.as_deref() {
             return Ok(project);
         }
@@ -110,14 +108,22 @@ pub fn work(path: &Path, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let Some(stage) = &spec.stage else {
         let project = Project::of(&args.study, spec.text.clone()).and_then(|project| spec.is_for(project));
         let done = project.and_then(|project| run::run_of(&project, &args, streams));
-        if matches!(done, Ok(Exit::Done | Exit::ClaimFails)) {
-            exit(End::Done, String::new(), &Tally::new())?;
+        let end = match &done {
+            Ok(Exit::Done | Exit::ClaimFails) => Some((End::Done, String::new())),
+            Ok(Exit::StageFailed) => Some((End::Work, "a stage failed".to_owned())),
+            Ok(Exit::Machine) => Some((End::Machine, "the cache or the machine failed".to_owned())),
+            Ok(_) | Err(Problem::Interrupted) => None,
+            Err(problem) => Some((End::Machine, words_of(problem))),
+        };
+        if let Some((end, message)) = end {
+            exit(end, message, &Tally::new())?;
         }
         return done;
     };
     let tally = Arc::new(Tally::new());
     let out_of_time = Arc::new(AtomicBool::new(false));
     let task = Task { args: &args, spec: &spec, stage, job: &job, folder: &folder, out_of_time: &out_of_time };
+    let told_before = folder.told_by_others(job.task);
     let done = task.run(&tally);
     let ended = match &done {
         Err(Problem::Interrupted) => None,
@@ -129,7 +135,8 @@ pub fn work(path: &Path, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
         // What was done is kept. Whoever goes before this job, or cancelled it, knows what becomes of it; where only its time is over, it
         // goes back into the queue, unless it would get no further then either.
         None if out_of_time.load(Ordering::Relaxed) => {
-            let waits_for_others = spec.tasks > 1 && job.restarts < WITHOUT_PROGRESS;
+            // One that only waited for others goes on waiting as long as these get on.
+            let waits_for_others = folder.told_by_others(job.task) != told_before;
             if tally.counts().all_actions().ran == 0 && !waits_for_others {
                 exit(
                     End::Work,
@@ -196,7 +203,8 @@ impl Task<'_> {
         let outcome = schedule.run();
         run::remember(&store, &project, &outcome, false)?;
         store.flush()?;
-        run::share(&project, &store, &outcome, &*events, &cancel)?;
+        // Whether all of the stage is there is for the run that asked for it to see: it asks once, not each task.
+        run::share(&project, &store, &[], &*events, &cancel)?;
         Ok(outcome)
     }
 }

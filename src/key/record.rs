@@ -125,6 +125,15 @@ impl Record {
         if let Some(name) = names.into_iter().find(|name| !is_below(name)) {
             return Err(format!("`{}` is no name below a folder", name.escape_debug()));
         }
+        let above = |name: &&String| {
+            Path::new(name)
+                .ancestors()
+                .skip(1)
+                .any(|path| path.to_str().is_some_and(|path| self.outputs.contains_key(path)))
+        };
+        if let Some(name) = self.outputs.keys().find(above) {
+            return Err(format!("`{name}` lies below a file"));
+        }
         for (name, output) in &self.outputs {
             let fits =
                 |text: &String| (text.len() as u64, Digest::of(text.as_bytes())) == (output.length, output.digest);
@@ -138,8 +147,14 @@ impl Record {
 
 /// Whether a name, taken for a path, leads to something below the folder that it begins in.
 fn is_below(name: &str) -> bool {
-    let below = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-    !name.is_empty() && !name.contains('\0') && Path::new(name).components().all(below)
+    const LONGEST: usize = 255;
+    let below = |part| match part {
+        Component::Normal(part) => part.len() <= LONGEST,
+        Component::CurDir => true,
+        _ => false,
+    };
+    let path = Path::new(name);
+    path.file_name().is_some() && !name.ends_with('/') && !name.contains('\0') && path.components().all(below)
 }
 
 /// The text behind a record's first line, checked against the checksum there.
@@ -348,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_record_whose_names_lead_out_of_a_folder_is_damaged() {
-        for name in ["../up", "/etc/passwd", "", "a/../../b", "..", "nul\0"] {
+        for name in ["../up", "/etc/passwd", "", "a/../../b", "..", "nul\0", ".", "./", "a/", &"a".repeat(256)] {
             let outputs = [(name.to_owned(), Output::of(b"0.5"))].into();
             let forged = Record::new(record().fingerprint, outputs, record().context);
             let found = Record::decode(&forged.encode(), &forged.key);
@@ -360,6 +375,9 @@ mod tests {
             let forged = Record::new(fingerprint, record().outputs, record().context);
             assert!(Record::decode(&forged.encode(), &forged.key).is_err(), "{name}");
         }
+        let outputs = ["a", "a/b"].map(|name| (name.to_owned(), Output::of(b"0.5"))).into();
+        let forged = Record::new(record().fingerprint, outputs, record().context);
+        assert!(Record::decode(&forged.encode(), &forged.key).is_err());
         for name in ["a", "a/b.txt", "./a", "..a", "a b", "θ"] {
             let outputs = [(name.to_owned(), Output::of(b"0.5"))].into();
             let whole = Record::new(record().fingerprint, outputs, record().context);

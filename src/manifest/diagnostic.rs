@@ -6,6 +6,7 @@ use std::sync::Arc;
 use miette::{LabeledSpan, NamedSource, SourceCode};
 
 use super::source::{Origin, Sources};
+use crate::remote;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub struct Diagnostic {
     /// The word.
     pub origin: Origin,
     /// What to do about it.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
     /// Other places that belong to it.
     pub related: Vec<(Origin, String)>,
 }
@@ -28,19 +29,10 @@ impl Diagnostic {
         Self { message: message.into(), label: label.into(), origin, help: None, related: Vec::new() }
     }
 
-    /// `message` about something that is not to be shown.
-    pub fn unplaced(message: impl Into<String>) -> Self {
-        Self::new(Origin { source: 0, start: 0, end: 0 }, message, "")
-    }
-
-    fn is_placed(&self) -> bool {
-        self.origin.end > 0 || !self.label.is_empty()
-    }
-
     /// With what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(help.into().into());
         self
     }
 
@@ -144,17 +136,33 @@ struct Finding {
 
 impl Finding {
     /// miette shows one text a diagnostic, so places in other texts go into the help.
-    fn new(sources: &Sources, diagnostic: Diagnostic) -> Self {
+    fn new(sources: &Sources, mut diagnostic: Diagnostic) -> Self {
+        diagnostic.message = masked(&diagnostic.message);
+        diagnostic.label = masked(&diagnostic.label);
         let source = sources.source(diagnostic.origin.source);
         let elsewhere = diagnostic.related.iter().filter(|(origin, _)| origin.source != diagnostic.origin.source);
         let elsewhere = elsewhere.map(|(origin, label)| format!("{label}: {}", sources.describe(*origin)));
-        let help: Vec<String> = diagnostic.help.iter().cloned().chain(elsewhere).collect();
+        let help: Vec<String> = diagnostic.help.iter().map(ToString::to_string).chain(elsewhere).collect();
         Self {
-            source: NamedSource::new(&source.name, source.text.clone()),
-            help: (!help.is_empty()).then(|| help.join("\n")),
+            source: NamedSource::new(&source.name, masked(&source.text)),
+            help: (!help.is_empty()).then(|| masked(&help.join("\n"))),
             diagnostic,
         }
     }
+}
+
+/// A text in which every address that may hold a secret is stars, byte for byte, whatever is said of which line: lines around it are shown too.
+fn masked(text: &str) -> String {
+    let mut masked = text.as_bytes().to_vec();
+    for (at, mark) in text.match_indices("://") {
+        let begin = at + mark.len();
+        let ends = |c: char| c.is_whitespace() || "\"'`,".contains(c);
+        let end = text[begin..].find(ends).map_or(text.len(), |length| begin + length);
+        if remote::may_hold_secret(&text[begin..end]) {
+            masked[begin..end].fill(b'*');
+        }
+    }
+    String::from_utf8(masked).expect("invariant: whole characters became stars")
 }
 
 impl fmt::Display for Finding {
@@ -171,13 +179,10 @@ impl miette::Diagnostic for Finding {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.diagnostic.is_placed().then_some(&self.source)
+        Some(&self.source)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        if !self.diagnostic.is_placed() {
-            return None;
-        }
         // A place at the very end is shown at the last character, because there is nothing to show it at.
         let text = self.source.inner();
         let last = text.trim_end().char_indices().last().map_or(0..0, |(at, last)| at..at + last.len_utf8());

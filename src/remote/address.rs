@@ -37,7 +37,8 @@ pub fn check(address: &str) -> Result<(), String> {
 
 /// Whether an address, which then is none, may hold a secret, so that nobody is to be shown it.
 pub fn may_hold_secret(address: &str) -> bool {
-    address.contains(['@', '?', '#'])
+    // What has a colon and is no address may be one with a slash too few.
+    address.contains(['@', '?', '#']) || (address.contains(':') && !address.contains("://"))
 }
 
 fn read(address: &str) -> Result<Place<'_>, String> {

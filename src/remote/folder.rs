@@ -58,8 +58,23 @@ impl Folder {
         self.root.join(PARTIAL)
     }
 
+    /// The path of an object or folder here. No part of it below the root may be a link, since that may lead anywhere.
+    fn inside(&self, name: &str) -> Result<PathBuf, Error> {
+        let mut path = self.root.clone();
+        for part in name.split('/').filter(|part| !part.is_empty()) {
+            path.push(part);
+            if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
+                return Err(Error::Object(format!("`{}` is a link, which is not followed", path.display())));
+            }
+        }
+        Ok(path)
+    }
+
     /// Nobody waits for what a program that is gone was writing.
     fn sweep(&self) {
+        if self.inside(PARTIAL).is_err() {
+            return;
+        }
         for entry in fs::read_dir(self.partials()).into_iter().flatten().flatten() {
             let modified = entry.metadata().and_then(|metadata| metadata.modified());
             let age = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
@@ -78,7 +93,7 @@ impl Objects for Folder {
     fn get(&self, name: &str, to: &mut dyn Write) -> Result<bool, Error> {
         // Where the whole folder is gone nothing can be said of what it holds.
         fs::read_dir(&self.root).map_err(at("read", &self.root))?;
-        let path = self.root.join(name);
+        let path = self.inside(name)?;
         let opened = fs::symlink_metadata(&path).and_then(|metadata| {
             // What is put here is a file; to open something else may wait for ever.
             if metadata.is_file() { File::open(&path) } else { Err(io::ErrorKind::InvalidData.into()) }
@@ -104,7 +119,7 @@ impl Objects for Folder {
     }
 
     fn put(&self, name: &str, from: &mut dyn Read, bytes: u64) -> Result<(), Error> {
-        let (path, partials) = (self.root.join(name), self.partials());
+        let (path, partials) = (self.inside(name)?, self.inside(PARTIAL)?);
         self.exists_or_can()?;
         fs::create_dir_all(&partials).map_err(at("create folder", &partials))?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -125,7 +140,7 @@ impl Objects for Folder {
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>, Error> {
-        let mut open = vec![if folder.is_empty() { self.root.clone() } else { self.root.join(folder) }];
+        let mut open = vec![self.inside(folder)?];
         let mut listed = Vec::new();
         self.exists_or_can()?;
         while let Some(folder) = open.pop() {
@@ -156,7 +171,7 @@ impl Objects for Folder {
     fn remove(&self, names: &[String]) -> Result<(), Error> {
         self.sweep();
         for name in names {
-            let path = self.root.join(name);
+            let path = self.inside(name)?;
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("remove", &path)(error)),
                 _ => {}
@@ -232,6 +247,20 @@ mod tests {
         assert_eq!(folder.list("").unwrap(), [Listed { name: "blobs/ab/one".to_owned(), bytes: 1 }]);
         assert!(matches!(folder.get("blobs/ab/two", &mut Vec::new()), Err(Error::Object(_))));
         assert!(matches!(folder.get("blobs/ab", &mut Vec::new()), Err(Error::Object(_))));
+        // Neither is what lies behind a link in the path of an object, or the folder in which objects are written.
+        let outside = place.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("precious"), "mine").unwrap();
+        std::os::unix::fs::symlink(&outside, place.path().join("shared/records")).unwrap();
+        assert!(matches!(folder.get("records/precious", &mut Vec::new()), Err(Error::Object(_))));
+        assert!(matches!(folder.put("records/one", &mut &b"1"[..], 1), Err(Error::Object(_))));
+        assert!(matches!(folder.list("records"), Err(Error::Object(_))));
+        assert!(folder.remove(&["records/precious".to_owned()]).is_err());
+        fs::remove_dir_all(folder.partials()).unwrap();
+        std::os::unix::fs::symlink(&outside, folder.partials()).unwrap();
+        assert!(matches!(folder.put("blobs/cd/one", &mut &b"1"[..], 1), Err(Error::Object(_))));
+        folder.remove(&[]).unwrap();
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
         let nowhere = Folder::at("file:///x", place.path().join("not/there"));
         assert!(matches!(nowhere.list(""), Err(Error::Place(_))));
         assert!(matches!(nowhere.put("x", &mut &b"1"[..], 1), Err(Error::Place(_))));

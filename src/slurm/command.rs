@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long one call may take.
@@ -136,20 +138,17 @@ fn once_within(
         _ => Error::Refused(format!("failed to run `{program}`: {error}")),
     })?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (out, err) = (std::thread::spawn(move || read(out)), std::thread::spawn(move || read(err)));
+    let (out, err) = (Reader::of(out), Reader::of(err));
     let status = wait(&mut child, limit, cancelled, program)?;
     if status.is_none() && cancelled() {
         return Err(Error::Cancelled);
     }
     if status.is_none() {
-        // What it started may hold on to what it prints into, and is not waited for.
-        std::thread::sleep(TICK * 4);
-        let said = if err.is_finished() { words(&err.join().unwrap_or_default(), "") } else { String::new() };
+        let said = words(&err.text(), "");
         let said = if said.is_empty() { said } else { format!(": {said}") };
         return Err(Error::Passing(format!("`{program}` did not end within {} s{said}", limit.as_secs())));
     }
-    let text = |reader: std::thread::JoinHandle<String>| reader.join().unwrap_or_default();
-    let (out, err) = (text(out), text(err));
+    let (out, err) = (out.text(), err.text());
     let Some(status) = status.filter(|status| !status.success()) else { return Ok(out) };
     let said = words(&err, &out);
     let lower = said.to_lowercase();
@@ -162,13 +161,35 @@ fn once_within(
     })
 }
 
-fn read(from: Option<impl Read>) -> String {
-    let mut bytes = Vec::new();
-    if let Some(from) = from {
-        // What could be read of it is what there is.
-        let _ = from.take(LONGEST_ANSWER_BYTES).read_to_end(&mut bytes);
+/// What a process prints, read by a thread of its own.
+struct Reader {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Reader {
+    fn of(from: Option<impl Read + Send + 'static>) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let to = Arc::clone(&bytes);
+        let thread = std::thread::spawn(move || {
+            let Some(from) = from else { return };
+            let (mut from, mut buffer) = (from.take(LONGEST_ANSWER_BYTES), vec![0; 1 << 16]);
+            // What could be read of it is what there is.
+            while let Ok(read @ 1..) = from.read(&mut buffer) {
+                to.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..read]);
+            }
+        });
+        Self { bytes, thread }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+
+    /// All that was printed, once the process has ended. What that started may hold on to where it printed, and is not waited for.
+    fn text(self) -> String {
+        let until = Instant::now() + GRACE;
+        while !self.thread.is_finished() && Instant::now() < until {
+            std::thread::sleep(TICK);
+        }
+        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
 }
 
 /// How a process ended; nothing where it had to be ended, since it took too long.
@@ -215,8 +236,6 @@ fn words(err: &str, out: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
     fn call(script: &str) -> Result<String, Error> {
@@ -244,6 +263,13 @@ mod tests {
         let ended = once_within(Duration::from_secs(1), &|| false, "sh", &["-c", script]);
         let expected = "`sh` did not end within 1 s: Slurm temporarily unable to accept job, sleeping and retrying";
         assert_eq!(ended, Err(Error::Passing(expected.to_owned())));
+    }
+
+    #[test]
+    fn what_a_call_leaves_behind_is_not_waited_for() {
+        let start = Instant::now();
+        assert_eq!(call("sleep 60 & echo 7"), Ok("7\n".to_owned()));
+        assert!(start.elapsed() < Duration::from_secs(30));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +132,20 @@ impl Folder {
         let read =
             |(task, name)| Some((task, serde_json::from_slice::<Exit>(&fs::read(self.0.join(name)).ok()?).ok()?));
         new.filter_map(read).filter(|(_, exit)| exit.token == token).collect()
+    }
+
+    /// Whether nothing in it was written for so long.
+    pub fn is_older_than(&self, age: Duration) -> bool {
+        let modified = |name: String| fs::metadata(self.0.join(name)).and_then(|metadata| metadata.modified()).ok();
+        let last = self.names().into_iter().filter_map(modified).max();
+        last.and_then(|last| last.elapsed().ok()).is_some_and(|elapsed| elapsed > age)
+    }
+
+    /// How many bytes tasks but one have told.
+    pub fn told_by_others(&self, task: u64) -> u64 {
+        let own = format!("{EVENTS}{task}");
+        let others = self.names().into_iter().filter(|name| name.starts_with(EVENTS) && *name != own);
+        others.filter_map(|name| fs::metadata(self.0.join(name)).ok()).map(|metadata| metadata.len()).sum()
     }
 
     fn names(&self) -> Vec<String> {

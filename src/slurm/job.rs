@@ -211,11 +211,12 @@ impl Job {
         let user = rustix::process::getuid().as_raw();
         let mut args = vec!["--quiet".to_owned(), format!("--user={user}"), format!("--name={}", self.ticket.name)];
         args.extend(waiting_only.then(|| "--state=PENDING".to_owned()));
+        commands.call("scancel", &args)?;
         if !waiting_only {
             // Whoever looks for a job next is to find none that is about to end.
             self.folder.forget_ticket();
         }
-        commands.call("scancel", &args).map(drop)
+        Ok(())
     }
 }
 

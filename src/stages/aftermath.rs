@@ -23,8 +23,8 @@ const LITTLE_ROOM: u64 = 64 << 20;
 /// What a program says when it hears of it from the system.
 const FULL: &str = "No space left on device";
 
-/// What it says where the disk has room and the user may have no more of it.
-const QUOTA: &str = "Disk quota exceeded";
+/// What it says, behind what it did, where the disk has room and the user may have no more of it.
+const QUOTA: &str = ": Disk quota exceeded";
 
 /// The last lines that a command wrote, indented below the message; nothing where it wrote none. Whatever it wrote, they are short and
 /// have no effect on a terminal.
@@ -66,7 +66,7 @@ impl<'p> Room<'p> {
         let is_full = self.was_full.get() || (free.is_some_and(|free| free < LITTLE_ROOM) && said.contains(FULL));
         let what = if is_full {
             "no space left on device"
-        } else if said.contains(QUOTA) {
+        } else if said.lines().any(|line| line.trim_end().ends_with(QUOTA)) {
             "no space left in its user's disk quota"
         } else {
             return None;

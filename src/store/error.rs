@@ -56,15 +56,13 @@ pub enum Error {
         why: String,
     },
     /// Not everything that studies reach in a shared cache is known, so nothing may be taken for unreached there.
-    #[error(
-        "what studies reach in the shared cache `{address}` is not known, since `{name}` there {why}; it is put up anew by `thalweg cache push` from where it was made, or may be removed if its study is no more"
-    )]
+    #[error("what studies reach in the shared cache `{address}` is not known, since `{name}` there {why}")]
     SharedReachUnknown {
         /// Where the cache is.
         address: String,
         /// The object.
         name: String,
-        /// What is wrong with it, as a verb.
+        /// What is wrong with it, as a verb, and what helps.
         why: String,
     },
     /// The shared cache did not say what it has.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::hints::Hint;
-use super::layout::files_below;
+use super::layout::{files_below, length_of};
 use super::lock::Patience;
 use super::shared::Shared;
 use super::side_by_side::side_by_side;
@@ -164,13 +164,13 @@ impl Store {
 
     /// Has put up what is here of these records, their blobs and their lists and is not there; and all roots.
     pub(super) fn upload_missing(&self, keys: impl IntoIterator<Item = Key>) -> Result<(), Error> {
-        let Some(shared) = self.shared() else { return Ok(()) };
-        for key in keys {
-            let Some(record) = self.landed(&key)?.1 else { continue };
+        let Some(Exchange { shared, uploads }) = &self.exchange else { return Ok(()) };
+        for key in keys.into_iter().filter(|key| !uploads.has_put(key)) {
+            let (path, Some(record)) = self.landed(&key)? else { continue };
             let mut blobs = record.outputs.values().filter(|output| output.inline.is_none());
-            let is_stage = record.fingerprint.level == Level::Stage;
-            let is_whole = shared.has_record(&key)
-                && (!is_stage || shared.has_list(&key))
+            let has = |name: String, path: &Path| length_of(path).is_none_or(|bytes| shared.has_text(&name, bytes));
+            let is_whole = has(shared.record(&key), &path)
+                && has(shared.list(&key), &self.layout.list(&key))
                 && !blobs.any(|output| self.contains(output) && !shared.has_blob(output));
             if !is_whole {
                 self.upload_record(&key);

@@ -36,6 +36,8 @@ pub struct GcOptions {
     pub keep: BTreeSet<String>,
     /// Whether blobs that a root reaches may go too.
     pub reached: bool,
+    /// Blobs that stay whatever is known of them.
+    pub spared: BTreeSet<Digest>,
 }
 
 /// What sort of file goes.
@@ -130,7 +132,8 @@ impl Store {
                 .collect()
         };
         let (kept_blobs, named_blobs) = (named_by(&kept), named_by(&|_| true));
-        for (digest, bytes) in survey.blobs.iter().filter(|(digest, _)| !kept_blobs.contains(*digest)) {
+        let stays = |digest: &Digest| kept_blobs.contains(digest) || options.spared.contains(digest);
+        for (digest, bytes) in survey.blobs.iter().filter(|(digest, _)| !stays(digest)) {
             let reached = survey.reached_blobs.contains(digest);
             if reached && !options.reached {
                 continue;
@@ -281,7 +284,8 @@ mod tests {
     fn kinds_that_are_kept_lose_nothing() {
         let place = Place::new();
         let (store, _) = cache(&place);
-        let options = GcOptions { keep: ["epoch".to_owned()].into(), reached: true, max_size_bytes: None };
+        let keep = ["epoch".to_owned()].into();
+        let options = GcOptions { keep, reached: true, ..GcOptions::default() };
         let plan = store.plan_gc(&options).unwrap();
         assert_eq!((plan.items.len(), seeds(&store, &plan, GcSort::Blob)), (1, vec![9]));
     }

@@ -23,6 +23,9 @@ use crate::event::Sink;
 use crate::key::{Digest, Key, Record};
 use crate::remote::Listed;
 
+const DAMAGED: &str =
+    "is damaged; remove it and call `thalweg cache push` where it was made, or remove it alone if its study is no more";
+const GONE: &str = "is gone; call `thalweg cache push` where it was made";
 /// How many objects one request removes.
 const TOGETHER: usize = 1000;
 
@@ -111,17 +114,19 @@ impl Likeness {
         }
         for (study, profile, name, mut root) in learnt.roots {
             if root.partial {
-                return Err(self.unknown(&name, "says itself that it is not whole"));
+                return Err(
+                    self.unknown(&name, "says itself that it is not whole; a run of that study as a whole settles it")
+                );
             }
             for key in root.stages.values() {
                 let (record, list) = (self.store.layout.record(key), self.store.layout.list(key));
                 for path in [&record, &list] {
                     if let Some(name) = learnt.damaged.get(path) {
-                        return Err(self.unknown(name, "is damaged"));
+                        return Err(self.unknown(name, DAMAGED));
                     }
                 }
                 if record.exists() && !list.exists() {
-                    return Err(self.unknown(&self.shared.list(key), "is gone"));
+                    return Err(self.unknown(&self.shared.list(key), GONE));
                 }
             }
             // A user's stage that never went there is reached here alone.
@@ -177,7 +182,7 @@ impl Likeness {
             }
             Sort::Root(study, profile) => {
                 let Some(text) = text()? else { return Ok(()) };
-                let root = Root::decode(&text).ok_or_else(|| self.unknown(name, "is damaged"))?;
+                let root = Root::decode(&text).ok_or_else(|| self.unknown(name, DAMAGED))?;
                 learnt().roots.push((study, profile, name.clone(), root));
                 return Ok(());
             }
@@ -193,23 +198,20 @@ impl Likeness {
     /// # Errors
     /// A failing disk.
     pub fn plan(&self, options: &GcOptions) -> Result<GcPlan, Error> {
-        let mut plan = self.store.plan_gc(options)?;
-        let kept: BTreeSet<PathBuf> = self.also_named.iter().map(|digest| self.store.layout.blob(digest)).collect();
-        for item in plan.items.extract_if(.., |item| item.paths.iter().any(|path| kept.contains(path))) {
-            plan.after_bytes += item.bytes;
-        }
-        plan.fits = options.max_size_bytes.is_none_or(|limit| plan.after_bytes <= limit);
-        Ok(plan)
+        self.store.plan_gc(&GcOptions { spared: self.also_named.clone(), ..options.clone() })
     }
 
     /// Removes it, and says how many bytes that frees.
     ///
     /// # Errors
-    /// A shared cache that does not remove it.
-    pub fn apply(&self, plan: &GcPlan) -> Result<u64, Error> {
+    /// A shared cache that does not remove it; [`Error::Interrupted`] when cancelled, and then a part of it is gone.
+    pub fn apply(&self, plan: &GcPlan, cancelled: &dyn Fn() -> bool) -> Result<u64, Error> {
         let paths = plan.items.iter().flat_map(|item| &item.paths);
         let names: Vec<String> = paths.filter_map(|path| self.objects.get(path)).flatten().cloned().collect();
         for names in names.chunks(TOGETHER) {
+            if cancelled() {
+                return Err(Error::Interrupted);
+            }
             self.shared.objects().remove(names).map_err(|cause| self.failed(cause))?;
         }
         Ok(plan.before_bytes - plan.after_bytes)

@@ -44,6 +44,8 @@ pub struct Shared {
     /// Objects that were found not to be what their names say, or could not be had; they are put up anew when they are made anew.
     wrong: Mutex<BTreeSet<String>>,
     outage: Mutex<Option<Outage>>,
+    /// What was told of single objects and folders, each once.
+    told: Mutex<BTreeSet<String>>,
 }
 
 /// That the place failed and did nothing since.
@@ -62,8 +64,8 @@ struct Shelf {
 impl Shared {
     /// The shared cache at a place; with a signer, only what it signed is taken for a record.
     pub fn new(objects: Arc<dyn Objects>, signer: Option<Signer>, events: Arc<dyn Sink>) -> Self {
-        let (shelves, wrong, outage) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { objects, signer, events, shelves, wrong, outage }
+        let (shelves, wrong, outage, told) = Default::default();
+        Self { objects, signer, events, shelves, wrong, outage, told }
     }
 
     /// Whose signature counts, where any does.
@@ -140,9 +142,20 @@ impl Shared {
                 None
             }
             Err(RemoteError::Object(problem) | RemoteError::Here(problem)) => {
-                self.warn(&problem);
+                if lock(&self.told).insert(problem.clone()) {
+                    self.warn(&problem);
+                }
                 None
             }
+        }
+    }
+
+    /// Tells of a single object or folder, once.
+    fn tell_of_one(&self, error: &RemoteError) {
+        if let RemoteError::Object(problem) = error
+            && lock(&self.told).insert(problem.clone())
+        {
+            self.warn(problem);
         }
     }
 
@@ -183,7 +196,14 @@ impl Shared {
             }
         }
         let seen = Instant::now();
-        let listed = self.ask(|objects| objects.list(folder))?;
+        // A folder that cannot be listed has nothing for as long as a listing is believed.
+        let of_one = |error| if let RemoteError::Object(_) = error { Ok(Vec::new()) } else { Err(error) };
+        let listed = self.ask(|objects| {
+            objects.list(folder).or_else(|error| {
+                self.tell_of_one(&error);
+                of_one(error)
+            })
+        })?;
         let mut shelves = lock(&self.shelves);
         let shelf = shelves.entry(folder.to_owned()).or_insert_with(|| Shelf { seen, names: BTreeMap::new() });
         *shelf = Shelf { seen, names: listed.into_iter().map(|object| (object.name, object.bytes)).collect() };
@@ -244,14 +264,11 @@ impl Shared {
         }
     }
 
-    /// Whether a record is there that would be taken.
-    pub(super) fn has_record(&self, key: &Key) -> bool {
-        self.name_of(&self.record(key)).is_some()
-    }
-
-    /// Whether a stage's list is there that would be taken.
-    pub(super) fn has_list(&self, key: &Key) -> bool {
-        self.name_of(&self.list(key)).is_some()
+    /// Whether a text is there that would be taken under this user's name for it, as long as one of so many bytes.
+    pub(super) fn has_text(&self, ours: &str, bytes: u64) -> bool {
+        let Some((name, length)) = self.name_of(ours) else { return false };
+        let stem = name.rsplit('/').next().unwrap_or_default();
+        length == bytes + if stem.contains('.') { Signer::BYTES as u64 } else { 0 }
     }
 
     /// Whether a blob is there.

@@ -23,6 +23,9 @@ impl Signer {
         Self { key: blake3::derive_key(FOR_SIGNATURES, secret.as_bytes()), name: name[..NAME_DIGITS].to_owned() }
     }
 
+    /// How many bytes a signature adds.
+    pub(super) const BYTES: usize = MARK.len() + 2 * blake3::OUT_LEN + 1;
+
     /// What the names of signed objects end with: one signer's objects never stand in another's place.
     pub fn name(&self) -> &str {
         &self.name

@@ -3,7 +3,7 @@
 //! The queue holds keys, not bytes: what is put up is read from this cache when its turn comes, and blobs are digested on the way, so that
 //! damage here does not become damage there.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -69,6 +69,8 @@ struct Queue {
     threads: usize,
     closed: bool,
     sent: Sent,
+    /// Records that went up, or turned out to be there, with all that they name.
+    put: HashSet<Key>,
     /// Given up while the place did not answer.
     again: Vec<Upload>,
     /// Blobs and roots by name: the record of an action and that of its stage name the same blobs, and of a root's texts the last counts.
@@ -78,6 +80,11 @@ struct Queue {
 impl Uploads {
     pub(super) fn new(shared: Arc<Shared>, layout: Layout, when: WriteBack) -> Self {
         Self { when, work: Arc::new(Work { shared, layout, queue: Mutex::default(), changed: Condvar::new() }) }
+    }
+
+    /// Whether a record was put up by this process.
+    pub(super) fn has_put(&self, key: &Key) -> bool {
+        self.work.queue().put.contains(key)
     }
 
     /// Whether anything is to be put up.
@@ -178,6 +185,9 @@ impl Work {
             queue.busy -= 1;
             match result {
                 Ok(sent) => {
+                    if let Upload::Record(key) = &upload {
+                        queue.put.insert(*key);
+                    }
                     queue.sent.objects += sent.objects;
                     queue.sent.bytes += sent.bytes;
                 }

@@ -427,7 +427,11 @@ fn what_is_submitted_at_once_is_what_was_asked_for_as_it_was_written_then() {
     fake.wait_for_end();
     assert_eq!(fake.log(), ["a"]);
     assert!(fake.project.path("results/two/run.json").exists());
-    // A folder of jobs that nobody watched goes with the next run.
+    // A folder of jobs that nobody watched goes with the next run, some minutes later.
+    for path in fake.project.files("cache/slurm").keys() {
+        let file = fs::File::options().write(true).open(fake.project.path(path.to_str().unwrap())).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_mins(10)).unwrap();
+    }
     fake.project.edit("echo edited >>", "echo a >>");
     fake.run(&[]).succeeds().ran(&["b"]);
     assert_eq!(fs::read_dir(fake.project.path("cache/slurm")).unwrap().count(), 0);

@@ -34,10 +34,14 @@ const FIRST_ASK: Duration = Duration::from_secs(1);
 const LONGEST_ASK: Duration = Duration::from_secs(15);
 /// How long a record may take to be seen here that another machine wrote.
 const UNSEEN: Duration = Duration::from_mins(1);
+/// Whoever watches a job sees its end well before this is over.
+const UNWATCHED: Duration = Duration::from_mins(5);
 /// A job that ended without a word for a reason that is not its own is submitted again so often.
 const RESUBMISSIONS: u32 = 3;
 /// Reasons for which a job waits until somebody lets it go, after its start failed on a node: another one may start.
 const STUCK: [&str; 2] = ["launch failed", "JobHoldMaxRequeue"];
+/// The reason of a job that waits for one that failed.
+const NEVER: &str = "DependencyNeverSatisfied";
 /// Slurm's remarks on a job that waits are told when it has waited this long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -178,6 +182,7 @@ impl<'a> Cluster<'a> {
                     self.calling(|commands| commands.sleep(pause))?;
                     pause = (pause * 2).min(LONGEST_ASK);
                 }
+                Fate::Alive(State::Pending(reason)) if reason.contains(NEVER) => return Ok(None),
                 Fate::Alive(_) => {
                     self.calling(|commands| job.learn_id(commands))?;
                     return Ok(Some(job));
@@ -231,12 +236,15 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// Folders of jobs that did what they had to, which nobody watched, go.
+    /// Folders of jobs that did what they had to a while ago, which nobody watched, go.
     pub fn sweep(&self) {
         for entry in std::fs::read_dir(self.store.root().join("slurm")).into_iter().flatten().flatten() {
-            let job = Folder::find(&entry.path()).and_then(Job::find);
-            if let Some(mut job) = job
+            let tag = entry.file_name().to_string_lossy().into_owned();
+            // Whoever submits it anew has the lock.
+            let Ok(_held) = self.store.lock_job(&tag, &|| true, &|| ()) else { continue };
+            if let Some(mut job) = Folder::find(&entry.path()).and_then(Job::find)
                 && job.is_done()
+                && job.folder().is_older_than(UNWATCHED)
             {
                 job.folder().clone().remove();
             }
