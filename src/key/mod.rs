@@ -29,6 +29,7 @@
 mod digest;
 mod fingerprint;
 mod inputs;
+mod outline;
 mod record;
 mod sorts;
 mod value;
@@ -36,6 +37,7 @@ mod value;
 pub use digest::{Digest, Key, ParseDigestError};
 pub use fingerprint::{Change, Explanation, Fingerprint, Level, Line, Visitor};
 pub use inputs::{Input, Inputs, Outputs, behind};
-pub use record::{Arithmetic, Context, Outline, Output, Record, RecordError, Records};
+pub use outline::Outline;
+pub use record::{Arithmetic, Context, Output, Record, RecordError, Records};
 pub use sorts::{Execution, Horizon, Identity, Ingredients, Sort, Walk};
 pub use value::Value;

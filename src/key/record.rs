@@ -1,14 +1,11 @@
 //! Records: what an action produced under its key, or what a stage's outputs are, with everything needed to make it again.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 use std::path::{Component, Path};
 
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use super::{Digest, Fingerprint, Key, Level};
+use super::{Digest, Fingerprint, Key};
 
 /// The format that this program writes. A record of another format is a miss and is left untouched.
 const FORMAT: &str = "thalweg-record 1";
@@ -158,7 +155,7 @@ fn is_below(name: &str) -> bool {
 }
 
 /// The text behind a record's first line, checked against the checksum there.
-fn body_of(bytes: &[u8]) -> Result<&str, RecordError> {
+pub(super) fn body_of(bytes: &[u8]) -> Result<&str, RecordError> {
     let damaged = |what: &str| RecordError::Damaged(what.to_owned());
     let text = std::str::from_utf8(bytes).map_err(|_| damaged("not text"))?;
     let (head, body) = text.split_once('\n').ok_or_else(|| damaged("cut short"))?;
@@ -175,92 +172,6 @@ fn body_of(bytes: &[u8]) -> Result<&str, RecordError> {
     }
 }
 
-/// What is asked of records by the hundred thousand: an outline is read in a fraction of the time that a record takes.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Outline {
-    key: Key,
-    /// Of its ingredients those that are asked for.
-    pub fingerprint: FingerprintOutline,
-    /// Its outputs, in order of name.
-    #[serde(deserialize_with = "values")]
-    pub outputs: Vec<OutputOutline>,
-    /// What is noted beside it.
-    pub context: ContextOutline,
-}
-
-/// What an [`Outline`] has of a fingerprint.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct FingerprintOutline {
-    /// Whether it is a stage's or an action's.
-    pub level: Level,
-    /// The kind.
-    pub kind: String,
-    /// Digests of the inputs, in order of name.
-    #[serde(default, deserialize_with = "values")]
-    pub inputs: Vec<Digest>,
-}
-
-/// What an [`Outline`] has of an output.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct OutputOutline {
-    /// The digest of the bytes.
-    pub digest: Digest,
-    /// How many bytes.
-    pub length: u64,
-    /// There where the record carries the bytes itself.
-    #[serde(default)]
-    pub inline: Option<IgnoredAny>,
-}
-
-/// What an [`Outline`] has of what is noted beside a record.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct ContextOutline {
-    /// How long it took, in seconds.
-    pub seconds: f64,
-    /// The keys of the actions that made its inputs.
-    #[serde(default, deserialize_with = "values")]
-    pub makers: Vec<Key>,
-}
-
-/// The values of a map, without its keys.
-fn values<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    struct Values<T>(PhantomData<T>);
-
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Values<T> {
-        type Value = Vec<T>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a map")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<T>, A::Error> {
-            let mut values = Vec::new();
-            while let Some((IgnoredAny, value)) = map.next_entry()? {
-                values.push(value);
-            }
-            Ok(values)
-        }
-    }
-
-    deserializer.deserialize_map(Values(PhantomData))
-}
-
-impl Outline {
-    /// The outline of the record that `bytes` hold. Checked as by [`Record::decode`], but for whether the ingredients give the key.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn decode(bytes: &[u8], key: &Key) -> Result<Self, RecordError> {
-        let outline: Self =
-            serde_json::from_str(body_of(bytes)?).map_err(|error| RecordError::Damaged(error.to_string()))?;
-        if outline.key == *key {
-            Ok(outline)
-        } else {
-            Err(RecordError::Damaged("it belongs to another key".to_owned()))
-        }
-    }
-}
-
 /// Where records are asked for; what planning sees of a store.
 pub trait Records {
     /// The record under `key`, if there is a whole one.
@@ -274,10 +185,10 @@ pub trait Records {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn record() -> Record {
+    pub fn record() -> Record {
         let arithmetic = Arithmetic { backend: "cpu".into(), features: "avx2".into() };
         let context = Context {
             seconds: 0.25,
@@ -305,27 +216,6 @@ mod tests {
             }
             assert!(Record::decode(&bytes[..i], &record.key).is_err(), "cut at {i}");
         }
-    }
-
-    #[test]
-    fn an_outline_has_what_the_record_has_and_finds_the_same_damage() {
-        let record = record();
-        let bytes = record.encode();
-        let outline = Outline::decode(&bytes, &record.key).unwrap();
-        assert_eq!((outline.fingerprint.level, &*outline.fingerprint.kind), (Level::Action, "epoch"));
-        assert_eq!(outline.context.seconds.to_bits(), record.context.seconds.to_bits());
-        assert_eq!(outline.outputs.len(), record.outputs.len());
-        for (outlined, output) in outline.outputs.iter().zip(record.outputs.values()) {
-            assert_eq!((outlined.digest, outlined.length), (output.digest, output.length));
-            assert_eq!(outlined.inline.is_some(), output.inline.is_some());
-        }
-        for i in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[i] ^= 1;
-            assert!(Outline::decode(&damaged, &record.key).is_err(), "byte {i}");
-        }
-        let other = Fingerprint::action("epoch", 1).key();
-        assert!(Outline::decode(&bytes, &other).is_err());
     }
 
     #[test]
