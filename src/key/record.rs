@@ -151,7 +151,11 @@ fn is_below(name: &str) -> bool {
         _ => false,
     };
     let path = Path::new(name);
-    path.file_name().is_some() && !name.ends_with('/') && !name.contains('\0') && path.components().all(below)
+    path.file_name().is_some()
+        && !name.ends_with('/')
+        && !name.ends_with("/.")
+        && !name.contains('\0')
+        && path.components().all(below)
 }
 
 /// The text behind a record's first line, checked against the checksum there.
@@ -253,7 +257,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_record_whose_names_lead_out_of_a_folder_is_damaged() {
-        for name in ["../up", "/etc/passwd", "", "a/../../b", "..", "nul\0", ".", "./", "a/", &"a".repeat(256)] {
+        for name in ["../up", "/etc/passwd", "", "a/../../b", "..", "nul\0", ".", "./", "a/", "a/.", &"a".repeat(256)] {
             let outputs = [(name.to_owned(), Output::of(b"0.5"))].into();
             let forged = Record::new(record().fingerprint, outputs, record().context);
             let found = Record::decode(&forged.encode(), &forged.key);

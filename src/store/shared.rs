@@ -142,19 +142,15 @@ impl Shared {
                 None
             }
             Err(RemoteError::Object(problem) | RemoteError::Here(problem)) => {
-                if lock(&self.told).insert(problem.clone()) {
-                    self.warn(&problem);
-                }
+                self.tell_once(&problem);
                 None
             }
         }
     }
 
     /// Tells of a single object or folder, once.
-    fn tell_of_one(&self, error: &RemoteError) {
-        if let RemoteError::Object(problem) = error
-            && lock(&self.told).insert(problem.clone())
-        {
+    fn tell_once(&self, problem: &str) {
+        if lock(&self.told).insert(problem.to_owned()) {
             self.warn(problem);
         }
     }
@@ -196,13 +192,13 @@ impl Shared {
             }
         }
         let seen = Instant::now();
-        // A folder that cannot be listed has nothing for as long as a listing is believed.
-        let of_one = |error| if let RemoteError::Object(_) = error { Ok(Vec::new()) } else { Err(error) };
-        let listed = self.ask(|objects| {
-            objects.list(folder).or_else(|error| {
-                self.tell_of_one(&error);
-                of_one(error)
-            })
+        let listed = self.ask(|objects| match objects.list(folder) {
+            // One that cannot be listed has nothing for as long as a listing is believed.
+            Err(RemoteError::Object(problem)) => {
+                self.tell_once(&problem);
+                Ok(Vec::new())
+            }
+            listed => listed,
         })?;
         let mut shelves = lock(&self.shelves);
         let shelf = shelves.entry(folder.to_owned()).or_insert_with(|| Shelf { seen, names: BTreeMap::new() });
