@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::hints::Hint;
-use super::layout::{files_below, length_of};
+use super::layout::{files_below, length_of, name_of};
 use super::lock::Patience;
 use super::shared::Shared;
 use super::side_by_side::side_by_side;
@@ -151,7 +151,7 @@ impl Store {
         shared.keys().map_err(|cause| Error::Shared { address: shared.objects().address().to_owned(), cause })
     }
 
-    /// Puts up everything that is here and not there: records with their blobs, lists, roots.
+    /// Puts up everything that is here and not there: records with their blobs, lists, hints, roots.
     ///
     /// # Errors
     /// A disk that cannot be read; a shared cache that cannot be listed.
@@ -162,7 +162,7 @@ impl Store {
         Ok(self.finish_uploads(cancelled, waiting))
     }
 
-    /// Has put up what is here of these records, their blobs and their lists and is not there; and all roots.
+    /// Has put up what is here of these records, their blobs and their lists and is not there; and all hints and roots.
     pub(super) fn upload_missing(&self, keys: impl IntoIterator<Item = Key>) -> Result<(), Error> {
         let Some(Exchange { shared, uploads }) = &self.exchange else { return Ok(()) };
         for key in keys.into_iter().filter(|key| !uploads.has_put(key)) {
@@ -174,6 +174,12 @@ impl Store {
                 && !blobs.any(|output| self.contains(output) && !shared.has_blob(output));
             if !is_whole {
                 self.upload_record(&key);
+            }
+        }
+        for path in files_below(&self.layout.all_hints())? {
+            let Ok(sort) = name_of(&path).parse::<Key>() else { continue };
+            for hint in self.hints(&sort)? {
+                self.upload(|_| Upload::Hint(sort, hint));
             }
         }
         files_below(&self.layout.roots())?.iter().for_each(|path| self.upload_root(path));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::testing::{Heard, Place, blob, commit, flip, open_listening, record_of, stage_of};
-use super::{Sent, Shared, Signer, Store};
+use super::{Hint, Sent, Shared, Signer, Store};
 use crate::key::Record;
 use crate::remote::{Error as RemoteError, Listed, Objects, WriteBack};
 
@@ -241,9 +241,15 @@ fn a_stage_is_seen_complete_once_and_then_nobody_is_asked() {
     store.write_list(&stage.key, &[action.key]).unwrap();
     commit(&store, &stage);
     let absent = stage_of(2, &[]).key;
+    // A hint that a run left here and did not put up, since it was ended.
+    let hint = Hint { key: action.key, reached: 3 };
+    let (unshared, _) = open_listening(&place);
+    unshared.add_hint(&action.key, hint).unwrap();
     let complete = |store: &Store| store.complete(&[stage.key, absent], &|| false, &|_| ()).unwrap();
-    // A blob, two records and a list.
-    assert_eq!((complete(&store).objects, memory.names().len()), (4, 4));
+    // A blob, two records, a list and the hint.
+    assert_eq!((complete(&store).objects, memory.names().len()), (5, 5));
+    let (_elsewhere, other, _) = user(&memory, None);
+    assert_eq!(other.all_hints(&action.key).unwrap(), [hint]);
     let asked = |memory: &Memory| memory.gets.load(Ordering::SeqCst) + memory.lists.load(Ordering::SeqCst);
     let before = asked(&memory);
     assert_eq!((complete(&store), asked(&memory)), (Sent::default(), before));

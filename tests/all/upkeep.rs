@@ -169,9 +169,10 @@ fn a_run_that_shares_and_is_killed_at_any_moment_shares_nothing_half_and_the_nex
     let length = length_of(|| Project::with(&few()), sharing);
     let undisturbed = Project::with(&few());
     sharing(&undisturbed).succeeds();
-    // Each cache has a root of its own name.
+    // Each cache has a root of its own name; a hint may be lost by a kill before it was written.
     let names = |project: &Project| -> Vec<PathBuf> {
-        let objects = project.files("shared").into_keys().filter(|path| !is_draft(path));
+        let objects = project.files("shared").into_keys();
+        let objects = objects.filter(|path| !is_draft(path) && !path.starts_with("shared/hints.1"));
         objects
             .map(|path| if path.starts_with("shared/roots.1") { path.parent().unwrap().to_owned() } else { path })
             .collect()
