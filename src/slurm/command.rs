@@ -19,12 +19,16 @@ const TICK: Duration = Duration::from_millis(5);
 const LONGEST_ANSWER_BYTES: u64 = 256 << 20;
 /// What Slurm says where the same call may succeed later. Of a queue that is full it says that a limit on jobs is reached; of a job that is
 /// larger than it may ever be it says much the same in other words.
-const PASSING: [&str; 14] = [
+const PASSING: [&str; 18] = [
     "unable to contact slurm controller",
     "unable to contact the slurm controller",
     "socket timed out",
     "connection refused",
     "connection timed out",
+    "connection reset",
+    "broken pipe",
+    "send failure",
+    "receive failure",
     "communication connection failure",
     "communications connection failure",
     "zero bytes were transmitted",
@@ -251,6 +255,9 @@ mod tests {
         let gone = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)";
         assert_eq!(call(&format!("echo '{gone}' >&2; exit 1")), Err(Error::Passing(format!("`sh`: {gone}"))));
         assert!(matches!(call("exit 3"), Err(Error::Refused(_))));
+        // It died while it was asked.
+        let reset = "sbatch: error: Batch job submission failed: Connection reset by peer";
+        assert!(matches!(call(&format!("echo '{reset}' >&2; exit 1")), Err(Error::Passing(_))));
         let commands = Commands { cancelled: &|| false, waiting: &|_| () };
         let missing = commands.once("no-such-program-of-slurm", &[""; 0]).unwrap_err().to_string();
         assert!(missing.starts_with("there is no `no-such-program-of-slurm` here"), "{missing}");
