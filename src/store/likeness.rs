@@ -7,11 +7,12 @@
 //! there is a record of that key, and a stage's list is that of all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use tempfile::TempDir;
 
 use super::cache::Alone;
 use super::layout::{FORMAT, Layout};
@@ -38,29 +39,7 @@ pub struct Likeness {
     /// Blobs that records name which are not in the likeness.
     also_named: BTreeSet<Digest>,
     // Removed last.
-    _folder: Folder,
-}
-
-/// A folder that nobody else can write to, and that goes when it is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Result<Self, Error> {
-        let mut bytes = [0; 8];
-        let parent = std::env::temp_dir();
-        let random = getrandom::fill(&mut bytes).map_err(io::Error::other);
-        random.map_err(Error::at("name a folder in", &parent))?;
-        let path = parent.join(format!("thalweg-gc-{:016x}", u64::from_le_bytes(bytes)));
-        // Not one that somebody else made, or a link.
-        DirBuilder::new().mode(0o700).create(&path).map_err(Error::at("create folder", &path))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    _folder: TempDir,
 }
 
 /// What a listed object is.
@@ -93,8 +72,10 @@ impl Likeness {
     /// # Errors
     /// A shared cache that cannot be read, or in which what studies reach is not known; [`Error::Interrupted`] when cancelled; a failing disk.
     pub fn of(shared: Shared, cancelled: &(dyn Fn() -> bool + Sync), events: Arc<dyn Sink>) -> Result<Self, Error> {
-        let folder = Folder::new()?;
-        let store = Store::open_alone(&folder.0, Arc::new(RealDisk), events, cancelled, &|| ())?;
+        // Nobody else can write to it, or have made it.
+        let folder = tempfile::Builder::new().prefix("thalweg-gc-").tempdir();
+        let folder = folder.map_err(Error::at("create a folder in", &std::env::temp_dir()))?;
+        let store = Store::open_alone(folder.path(), Arc::new(RealDisk), events, cancelled, &|| ())?;
         let (objects, also_named) = (BTreeMap::new(), BTreeSet::new());
         let mut likeness = Self { store, shared, objects, also_named, _folder: folder };
         likeness.fill(cancelled)?;

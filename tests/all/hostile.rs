@@ -165,7 +165,7 @@ fn looking_makes_no_folder_and_one_that_is_not_mounted_is_not_filled() {
     project.run_with(&["--remote", &own]).exits(2).says("cannot be shared with itself");
 }
 
-/// How many objects a push by hand still finds missing.
+/// Whether a push by hand still finds something missing.
 fn missing(project: &Project) -> bool {
     !project.call(&["cache", "push"]).succeeds().out.contains("has all that is here")
 }
@@ -178,12 +178,11 @@ fn when_a_run_is_done_all_of_its_study_is_there_whoever_made_it_and_when() {
     project.run_with(&["--remote", "none"]).succeeds();
     project.run().succeeds().says("into the shared cache");
     assert!(!missing(&project));
-    // Made while it could not be reached, or was not to be written.
+    // Made by a run that was not to put anything there.
     let place = Place::new();
     let project = place.project();
     project.run_with(&["--remote-write", "never"]).succeeds();
     project.edit("wc -c", "wc -m").run().succeeds();
-    assert!(!missing(&project) || place.commands() == 4);
     let user = place.project();
     user.edit("wc -c", "wc -m").run().succeeds();
     assert_eq!(place.commands(), 4);
