@@ -16,7 +16,8 @@ const MISFIT: &str = "the blob's bytes do not fit its digest";
 /// Files that are to reach their places together, blobs before the records that name them.
 #[derive(Default)]
 pub(super) struct Batch<'s> {
-    pub(super) drafts: Vec<(PathBuf, Draft<'s>)>,
+    blobs: Vec<(PathBuf, Draft<'s>)>,
+    pub(super) records: Vec<(PathBuf, Draft<'s>)>,
     drafted: BTreeSet<Digest>,
 }
 
@@ -56,7 +57,7 @@ impl Store {
         for (name, bytes) in outputs {
             let output = Output::of(bytes);
             if !self.contains(&output) && batch.drafted.insert(output.digest) {
-                batch.drafts.push((self.layout.blob(&output.digest), self.drafts.write(bytes)?));
+                batch.blobs.push((self.layout.blob(&output.digest), self.drafts.write(bytes)?));
             }
             named.insert(name.clone(), output);
         }
@@ -64,16 +65,26 @@ impl Store {
     }
 
     /// Brings drafts to their places, in their order: two syncs however many they are. One sync of the whole file system was measured
-    /// to take half as long as syncing two files and their folders, and a tenth for forty; for a single file it is no faster.
-    pub(super) fn settle_all(&self, batch: Batch<'_>) -> Result<(), Error> {
-        let drafts = batch.drafts;
-        if drafts.len() > 1 {
+    /// to take half as long as syncing two files and their folders, and a tenth for forty; for a single file it is no faster. A record takes
+    /// no other's place: the numbers of those that came late are returned.
+    pub(super) fn settle_all(&self, batch: Batch<'_>) -> Result<Vec<usize>, Error> {
+        let Batch { blobs, records, .. } = batch;
+        let together = blobs.len() + records.len() > 1;
+        if together {
             self.drafts.sync_file_system()?;
-            drafts.into_iter().try_for_each(|(to, draft)| draft.place(&to))?;
-            self.drafts.sync_file_system()
-        } else {
-            drafts.into_iter().try_for_each(|(to, draft)| draft.settle(&to))
         }
+        for (to, draft) in blobs {
+            if together { draft.place(&to)? } else { draft.settle(&to)? }
+        }
+        let mut late = Vec::new();
+        for (i, (to, draft)) in records.into_iter().enumerate() {
+            let landed = if together { draft.land(&to)? } else { draft.settle_by(&to, Draft::land)? };
+            late.extend((!landed).then_some(i));
+        }
+        if together {
+            self.drafts.sync_file_system()?;
+        }
+        Ok(late)
     }
 
     /// Keeps the content of the file at `path`, however large: it is copied first, by reference where the file system can, and what is

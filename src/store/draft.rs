@@ -182,15 +182,45 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// Gives it a place that nothing has yet, and says whether nothing had it: between a look and a rename another could come, where locks do not
+    /// exclude.
+    pub(super) fn land(self, to: &Path) -> Result<bool, Error> {
+        if let Some(folder) = to.parent().filter(|folder| !folder.is_dir()) {
+            self.drafts.disk.create_folder(folder).map_err(Error::at("create folder", folder))?;
+        }
+        match self.drafts.disk.link(&self.path, to) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !to.is_dir() => Ok(false),
+            // A folder is set aside; and some file systems have no second names.
+            Err(error) if is_no_link(&error) => self.place(to).map(|()| true),
+            linked => linked.map_err(Error::at("write", to)).map(|()| true),
+        }
+    }
+
     /// Syncs it, renames it to its place and syncs the folder: two syncs, and a third where the folder is new, after which it stays there.
     pub(super) fn settle(self, to: &Path) -> Result<(), Error> {
+        self.settle_by(to, Self::place)
+    }
+
+    /// The same, with its place taken in another way.
+    pub(super) fn settle_by<T>(
+        self,
+        to: &Path,
+        take: impl FnOnce(Self, &Path) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let drafts = self.drafts;
         self.sync()?;
         let above = to.parent().filter(|folder| !folder.is_dir()).map(Path::to_owned);
-        self.place(to)?;
+        let taken = take(self, to)?;
         drafts.sync_folder_of(to)?;
-        above.map_or(Ok(()), |folder| drafts.sync_folder_of(&folder))
+        above.map_or(Ok(()), |folder| drafts.sync_folder_of(&folder))?;
+        Ok(taken)
     }
+}
+
+/// Whether a second name could not be given for another reason than the disk's.
+fn is_no_link(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, PermissionDenied, TooManyLinks, Unsupported};
+    matches!(error.kind(), AlreadyExists | PermissionDenied | TooManyLinks | Unsupported)
 }
 
 impl Drop for Draft<'_> {

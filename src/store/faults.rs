@@ -81,7 +81,7 @@ impl Disk for Faulty {
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.before("link", None)?;
+        self.before("link to", Some(to))?;
         RealDisk.link(from, to)
     }
 
@@ -198,7 +198,7 @@ fn order(work: impl FnOnce(&Store)) -> Vec<String> {
     let mut log = disk.log();
     log.truncate(ended);
     log.drain(..begun);
-    log.retain(|line| ["write", "sync", "rename"].iter().any(|word| line.starts_with(word)));
+    log.retain(|line| ["write", "sync", "rename", "link to records"].iter().any(|word| line.starts_with(word)));
     log
 }
 
@@ -210,7 +210,7 @@ fn commit(store: &Store, outputs: &[(String, Vec<u8>)]) {
 
 #[test]
 fn a_record_is_written_after_its_blob_with_two_syncs() {
-    let expected = ["write", "write", "sync everything", "rename to blobs", "rename to records", "sync everything"];
+    let expected = ["write", "write", "sync everything", "rename to blobs", "link to records", "sync everything"];
     assert_eq!(order(|store| commit(store, &outputs()[..1])), expected);
 }
 
@@ -220,7 +220,7 @@ fn a_record_is_written_after_its_blobs_with_two_syncs_however_many() {
     many.insert("loss again".into(), blob(3).0);
     let expected = [
         ["write", "write", "write", "write", "sync everything"],
-        ["rename to blobs", "rename to blobs", "rename to blobs", "rename to records", "sync everything"],
+        ["rename to blobs", "rename to blobs", "rename to blobs", "link to records", "sync everything"],
     ];
     assert_eq!(order(|store| commit(store, &many.into_iter().collect::<Vec<_>>())), expected.as_flattened());
 }
@@ -228,7 +228,7 @@ fn a_record_is_written_after_its_blobs_with_two_syncs_however_many() {
 #[test]
 fn inline_outputs_cost_the_records_two_syncs_only() {
     // Its folder is new, and has its own name synced too.
-    let expected = ["write", "sync", "rename to records", "sync folder", "sync folder"];
+    let expected = ["write", "sync", "link to records", "sync folder", "sync folder"];
     assert_eq!(order(|store| commit(store, &outputs()[2..])), expected);
 }
 
@@ -243,7 +243,7 @@ fn a_group_of_records_is_written_with_two_syncs() {
         }
         assert_eq!(store.commit_all(group).unwrap(), records);
     });
-    let expected = ["write", "write", "sync everything", "rename to records", "rename to records", "sync everything"];
+    let expected = ["write", "write", "sync everything", "link to records", "link to records", "sync everything"];
     assert_eq!(log, expected);
 }
 

@@ -75,6 +75,8 @@ mod verify;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod lockless;
+#[cfg(test)]
 mod power;
 #[cfg(test)]
 mod sharing;

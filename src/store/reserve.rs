@@ -123,23 +123,24 @@ impl Store {
             held.push(reservation);
             records.push(record);
         }
-        let mut diverged = None;
-        for record in &mut records {
-            // Where the file system's locks do not exclude, another may have come first: what landed first counts.
-            let (place, landed) = self.landed(&record.key)?;
-            let Some(first) = landed else {
-                batch.drafts.push((place, self.drafts.write(&record.encode())?));
-                continue;
-            };
-            let made = std::mem::replace(record, first);
-            let outputs = differing(record, &made);
-            if !outputs.is_empty() && record.context.arithmetic == made.context.arithmetic {
-                let kept = self.keep_diverged(&made)?;
-                let (key, kind) = (made.key, made.fingerprint.kind);
-                diverged.get_or_insert(Error::Diverged { key, kind, outputs, kept });
+        let (mut diverged, mut ahead) = (None, (0..records.len()).collect::<Vec<usize>>());
+        while !ahead.is_empty() {
+            let mut drafted = Vec::new();
+            for i in ahead {
+                // Where the file system's locks do not exclude, another may have come first: what landed first counts.
+                let (place, landed) = self.landed(&records[i].key)?;
+                if let Some(first) = landed {
+                    let made = std::mem::replace(&mut records[i], first);
+                    diverged = self.divergence(&records[i], &made)?.or(diverged);
+                } else {
+                    batch.records.push((place, self.drafts.write(&records[i].encode())?));
+                    drafted.push(i);
+                }
             }
+            // Who came between the look and the landing is looked at then.
+            let late = self.settle_all(std::mem::take(&mut batch))?;
+            ahead = late.into_iter().map(|place| drafted[place]).collect();
         }
-        self.settle_all(batch)?;
         if let Some(error) = diverged {
             return Err(error);
         }
@@ -148,6 +149,16 @@ impl Store {
             self.upload_record(&record.key);
         }
         Ok(records)
+    }
+
+    /// That one record differs from the first on the same arithmetic, which then is kept beside it.
+    fn divergence(&self, first: &Record, made: &Record) -> Result<Option<Error>, Error> {
+        let outputs = differing(first, made);
+        if outputs.is_empty() || first.context.arithmetic != made.context.arithmetic {
+            return Ok(None);
+        }
+        let (key, kind) = (made.key, made.fingerprint.kind.clone());
+        Ok(Some(Error::Diverged { key, kind, outputs, kept: self.keep_diverged(made)? }))
     }
 
     fn keep_diverged(&self, record: &Record) -> Result<PathBuf, Error> {
@@ -211,15 +222,13 @@ impl Reservation<'_> {
         let Some(old) = self.store.record(&self.key)? else {
             return self.commit(record).map(|record| Remade::Same(Box::new(record)));
         };
-        let differing = differing(&old, &record);
-        if differing.is_empty() {
+        if differing(&old, &record).is_empty() {
             // The bytes may have been found wrong in the cache that is shared.
             self.store.upload_record(&self.key);
             return Ok(Remade::Same(Box::new(old)));
         }
-        if old.context.arithmetic == record.context.arithmetic {
-            let (key, kind) = (self.key, record.fingerprint.kind.clone());
-            return Err(Error::Diverged { key, kind, outputs: differing, kept: self.store.keep_diverged(&record)? });
+        if let Some(error) = self.store.divergence(&old, &record)? {
+            return Err(error);
         }
         let new = Box::new(self.commit(record)?);
         Ok(Remade::Changed { old: Box::new(old), new })
@@ -241,14 +250,11 @@ fn differing(old: &Record, new: &Record) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::fs;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
-    use std::{fs, io};
 
-    use super::super::Disk;
-    use super::super::testing::{Heard, Place, blob, commit, open, record_of};
+    use super::super::testing::{Place, blob, commit, open, record_of};
     use super::*;
 
     fn never() -> bool {
@@ -385,57 +391,5 @@ mod tests {
         let expected = Remade::Changed { old: Box::new(record), new: Box::new(second.clone()) };
         assert_eq!(reservation.remade(second.clone()).unwrap(), expected);
         assert_eq!(store.record(&second.key).unwrap(), Some(second));
-    }
-
-    /// A file system that has no locks, or keeps those of machines apart, from when several stores stand for several machines.
-    struct NoLocks {
-        has_none: bool,
-        apart: AtomicBool,
-    }
-
-    impl Disk for NoLocks {
-        fn try_lock(&self, file: &fs::File) -> Result<(), fs::TryLockError> {
-            match self.has_none {
-                true => Err(fs::TryLockError::Error(io::Error::from_raw_os_error(38))),
-                false if self.apart.load(Ordering::Relaxed) => Ok(()),
-                false => file.try_lock(),
-            }
-        }
-
-        fn try_lock_shared(&self, file: &fs::File) -> Result<(), fs::TryLockError> {
-            if self.has_none { self.try_lock(file) } else { file.try_lock_shared() }
-        }
-
-        fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
-            Err(io::Error::from(io::ErrorKind::Unsupported))
-        }
-    }
-
-    #[test]
-    fn where_locks_do_not_exclude_the_record_that_lands_first_counts_and_others_are_compared() {
-        for has_none in [false, true] {
-            let place = Place::new();
-            let heard = [(); 3].map(|()| Arc::new(Heard::default()));
-            let disk = Arc::new(NoLocks { has_none, apart: AtomicBool::new(false) });
-            let open = |heard: &Arc<Heard>| Store::open(place.path(), disk.clone(), heard.clone());
-            let stores = heard.each_ref().map(|heard| open(heard).unwrap());
-            disk.apart.store(true, Ordering::Relaxed);
-            assert_eq!(heard[0].warnings().iter().any(|warning| warning.contains("has no locks")), has_none);
-            let key = record_of(1, &[]).key;
-            let made = |seed| [("theta".to_owned(), blob(seed).0)];
-            let record = |outputs| Record { outputs, ..record_of(1, &[]) };
-            let reservations = stores.each_ref().map(|store| match store.reserve(&key, &never, &|| ()).unwrap() {
-                Lookup::Miss(reservation) => reservation,
-                Lookup::Hit(_) => panic!("nothing was made"),
-            });
-            let [first, second, third] = reservations;
-            let first = first.commit_with(&made(1), record).unwrap();
-            assert_eq!(second.commit_with(&made(1), record).unwrap(), first);
-            let error = third.commit_with(&made(2), record).unwrap_err();
-            assert!(matches!(error, Error::Diverged { .. }), "{error}");
-            for store in &stores {
-                assert_eq!(store.record(&key).unwrap().as_ref(), Some(&first));
-            }
-        }
     }
 }
