@@ -1,6 +1,6 @@
 //! The verbs of `cache`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,12 +119,8 @@ fn options(args: &GcArgs) -> Result<GcOptions, Problem> {
     let size = |text: &String| text.parse::<Size>().map_err(|error| Problem::usage(error.to_string()));
     let max_size_bytes = args.max_size.as_ref().map(size).transpose()?.map(|size| size.0);
     args.keep.iter().try_for_each(|kind| known(kind))?;
-    Ok(GcOptions {
-        max_size_bytes,
-        keep: args.keep.iter().cloned().collect(),
-        reached: args.reached,
-        spared: BTreeSet::new(),
-    })
+    let keep = args.keep.iter().cloned().collect();
+    Ok(GcOptions { max_size_bytes, keep, reached: args.reached, ..GcOptions::default() })
 }
 
 /// Shows a plan, and has it applied unless it is only to be shown.

@@ -116,7 +116,7 @@ pub fn pull(store: &Store, address: &str, records_only: bool, streams: &mut Stre
         )?;
     }
     if let Some(problem) = got.problem {
-        writeln!(streams.out, "not all that is there was got: {problem}")?;
+        writeln!(streams.out, "the shared cache failed before all of it was here: {problem}")?;
         return Ok(Exit::Machine);
     }
     Ok(Exit::Done)

@@ -37,8 +37,7 @@ pub fn check(address: &str) -> Result<(), String> {
 
 /// Whether an address, which then is none, may hold a secret, so that nobody is to be shown it.
 pub fn may_hold_secret(address: &str) -> bool {
-    // What has a colon and is no address may be one with a slash too few.
-    address.contains(['@', '?', '#']) || (address.contains(':') && !address.contains("://"))
+    address.contains(['@', '?', '#'])
 }
 
 fn read(address: &str) -> Result<Place<'_>, String> {
@@ -74,7 +73,9 @@ fn s3(bucket: &str, _: &str) -> Result<Arc<dyn Objects>, Error> {
 
 /// An address as it may be shown.
 fn shown(address: &str) -> String {
-    if !may_hold_secret(address) {
+    // What has a colon and is no address may be one with a slash too few.
+    let is_plain = address.contains("://") || !address.contains(':');
+    if is_plain && !may_hold_secret(address) {
         return address.escape_debug().to_string();
     }
     address.split_once("://").map_or_else(|| "…".to_owned(), |(scheme, _)| format!("{scheme}://…"))

@@ -41,7 +41,7 @@
 //!
 //! `error`, `disk` (the few operations that write), `layout` (names), `draft` (writing a file whole), `lock` (kernel locks), `cache` (the
 //! store opens), `look` (where it may only be read), `blobs`, `records` (with `sealed`, their checksum), `reserve` (a miss is the right to write), `makers`, `roots` (with
-//! lists), `hints`, `memo`; then the cache that is shared with others: `signer`, `shared` (as seen from here), `uploads`, `exchange` (this store and it), `complete` (all of a stage is there), `likeness` (collecting it); then maintenance: `survey` (what is there and what is reached, `by_digest`), `stats`, `verify`, `gc`, `size`.
+//! lists), `hints`, `memo`; then the cache that is shared with others: `signer`, `shared` (as seen from here, by listings: `shelves`), `uploads`, `exchange` (this store and it), `complete` (all of a stage is there), `likeness` (collecting it); then maintenance: `survey` (what is there and what is reached, `by_digest`), `stats`, `verify`, `gc`, `size`.
 
 mod blobs;
 mod by_digest;
@@ -64,6 +64,7 @@ mod reserve;
 mod roots;
 mod sealed;
 mod shared;
+mod shelves;
 mod side_by_side;
 mod signer;
 mod size;

@@ -23,13 +23,12 @@ use super::hints::Hint;
 use super::layout::FORMAT;
 use super::roots::LIST;
 use super::sealed::is_damaged;
+use super::shelves::{Shelves, folder_of};
 use super::signer::{Signer, unsigned};
 use crate::event::{Event, Sink};
 use crate::key::{Digest, Key, Output, Record};
 use crate::remote::{Error as RemoteError, Objects};
 
-/// How long a listing is believed to be complete.
-const BELIEVED: Duration = Duration::from_mins(1);
 /// How long a place that failed is not asked again.
 const REST: Duration = Duration::from_mins(1);
 /// The longest record, list or root that is taken.
@@ -40,7 +39,7 @@ pub struct Shared {
     objects: Arc<dyn Objects>,
     signer: Option<Signer>,
     events: Arc<dyn Sink>,
-    shelves: Mutex<BTreeMap<String, Shelf>>,
+    shelves: Shelves,
     /// Objects that were found not to be what their names say, or could not be had; they are put up anew when they are made anew.
     wrong: Mutex<BTreeSet<String>>,
     outage: Mutex<Option<Outage>>,
@@ -53,12 +52,6 @@ struct Outage {
     /// When it failed last; none where it may be asked again at once.
     since: Option<Instant>,
     problem: String,
-}
-
-/// What a folder there was seen to hold.
-struct Shelf {
-    seen: Instant,
-    names: BTreeMap<String, u64>,
 }
 
 impl Shared {
@@ -183,44 +176,23 @@ impl Shared {
         lock(&self.wrong).insert(name.to_owned());
     }
 
-    /// Looks at what the folder of these names holds, by a listing that is made anew where nothing is found and it is old.
+    /// Looks for something in a folder there.
     fn look<T>(&self, folder: &str, find: impl Fn(&BTreeMap<String, u64>) -> Option<T>) -> Option<T> {
-        if let Some(shelf) = lock(&self.shelves).get(folder) {
-            let found = find(&shelf.names);
-            if found.is_some() || shelf.seen.elapsed() < BELIEVED {
-                return found;
-            }
-        }
-        let seen = Instant::now();
-        let listed = self.ask(|objects| match objects.list(folder) {
+        let list = |objects: &dyn Objects| match objects.list(folder) {
             // One that cannot be listed has nothing for as long as a listing is believed.
             Err(RemoteError::Object(problem)) => {
                 self.tell_once(&problem);
                 Ok(Vec::new())
             }
             listed => listed,
-        })?;
-        let mut shelves = lock(&self.shelves);
-        let shelf = shelves.entry(folder.to_owned()).or_insert_with(|| Shelf { seen, names: BTreeMap::new() });
-        *shelf = Shelf { seen, names: listed.into_iter().map(|object| (object.name, object.bytes)).collect() };
-        find(&shelf.names)
+        };
+        self.shelves.look(folder, find, || self.ask(list))
     }
 
     /// Learns all that is there below a folder of folders, which costs less than to learn it folder by folder.
-    ///
-    /// # Errors
-    /// What the place said.
-    pub(super) fn stock(&self, folder: &str) -> Result<(), RemoteError> {
+    fn stock(&self, folder: &str) -> Result<(), RemoteError> {
         let seen = Instant::now();
-        let listed = self.objects.list(folder)?;
-        let mut shelves = lock(&self.shelves);
-        let inner = (0..=u8::MAX).map(|byte| format!("{folder}/{byte:02x}"));
-        shelves.extend(inner.map(|folder| (folder, Shelf { seen, names: BTreeMap::new() })));
-        for object in listed {
-            if let Some(shelf) = shelves.get_mut(folder_of(&object.name)) {
-                shelf.names.insert(object.name, object.bytes);
-            }
-        }
+        self.shelves.stock(folder, seen, self.objects.list(folder)?);
         Ok(())
     }
 
@@ -232,18 +204,13 @@ impl Shared {
         let records = format!("records.{FORMAT}");
         self.stock(&records)?;
         self.stock("blobs")?;
-        let shelves = lock(&self.shelves);
-        let of_records = shelves.iter().filter(|(folder, _)| folder.starts_with(&records));
-        let names = of_records.flat_map(|(_, shelf)| shelf.names.keys());
         let key = |name: &String| {
-            let (stem, signer) = name.rsplit_once('/')?.1.split_once('.').map_or_else(
-                || (name.rsplit_once('/').map_or("", |(_, last)| last), None),
-                |(stem, signer)| (stem, Some(signer)),
-            );
+            let last = name.rsplit('/').next().unwrap_or_default();
+            let (stem, signer) = last.split_once('.').map_or((last, None), |(stem, signer)| (stem, Some(signer)));
             let taken = self.signer.as_ref().is_none_or(|ours| signer == Some(ours.name()));
             stem.parse().ok().filter(|_| taken)
         };
-        Ok(names.filter_map(key).collect())
+        Ok(self.shelves.names_below(&records).iter().filter_map(key).collect())
     }
 
     /// Whether an object is there, as far as is known, and how many bytes it has.
@@ -255,9 +222,7 @@ impl Shared {
     /// Notes that an object was put up.
     pub(super) fn put_up(&self, name: &str, bytes: u64) {
         lock(&self.wrong).remove(name);
-        if let Some(shelf) = lock(&self.shelves).get_mut(folder_of(name)) {
-            shelf.names.insert(name.to_owned(), bytes);
-        }
+        self.shelves.note(name, bytes);
     }
 
     /// Whether a text is there that would be taken under this user's name for it, as long as one of so many bytes.
@@ -382,10 +347,6 @@ fn hint(rest: &str) -> Option<Hint> {
 
 fn fanned(folder: &str, name: &str) -> String {
     format!("{folder}/{}/{name}", &name[..2])
-}
-
-fn folder_of(name: &str) -> &str {
-    name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
