@@ -1,4 +1,4 @@
-//! Writing a file whole: a draft under this process's own `tmp/` folder, which is then renamed to its place.
+//! Writing a file whole: a draft under this process's own `tmp/` folder, which is then put in its place.
 //!
 //! Whether the process that owns such a folder still lives is asked of the kernel: it holds a lock on the folder's file `alive`.
 //! Folders are made and swept under one lock, so that none is swept between being made and being locked.

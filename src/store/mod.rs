@@ -21,16 +21,20 @@
 //!
 //! # What is there is whole
 //!
-//! A file is written under `tmp/`, synced, renamed to its place, and the rename synced; a record after its blobs. So whatever ends the
-//! program or the machine, a name stands for the whole content or is not there. A record whose blobs are gone is no damage: absent bytes are
-//! made again.
+//! A file is written under `tmp/`, synced, placed under its name, and its folder synced; a record after its blobs. So whatever ends the
+//! program or the machine, a name stands for the whole content or is not there. A record whose blobs are gone is no damage: absent bytes
+//! are made again.
 //!
-//! Syncs: a file by itself has two, its own and its folder's, and a third, of the folder above, where its folder is new. Files that are kept together, which are an action's blobs and its record and
-//! all those of a group of actions ([`Store::commit_all`]), have two as well, of the whole file system: one before the renames and one after
-//! them. A program that is killed between two renames has placed the blobs and not yet the record; a machine that loses its power there may
-//! have kept the record alone, and absent bytes are made again. A stage's record and its list hold nothing that its actions' records
-//! do not give at once, so they are synced together, before the root that names the stages; one that a cut of power tears before that is found by
-//! its checksum.
+//! Most files are placed by a rename. An action's record takes no other's name: it is placed by a link, which fails where the name is
+//! taken, so that of two results the one that lands first counts, also on file systems whose locks exclude nobody. (Where there are no
+//! links it is renamed as the others are, and the lock alone guards it.)
+//!
+//! Syncs: a file by itself has two, its own and its folder's, and a third, of the folder above, where its folder is new. Files that are
+//! kept together, which are an action's blobs and its record and all those of a group of actions ([`Store::commit_all`]), have two as well,
+//! of the whole file system: one before they are placed and one after. A program that is killed in between has placed the blobs and not yet
+//! the record; a machine that loses its power there may have kept the record alone, and absent bytes are made again. A stage's record and
+//! its list hold nothing that its actions' records do not give at once, so they are synced together, before the root that names the stages;
+//! one that a cut of power tears before that is found by its checksum.
 //!
 //! # An unknown format
 //!
@@ -40,8 +44,10 @@
 //! # Reading order
 //!
 //! `error`, `disk` (the few operations that write), `layout` (names), `draft` (writing a file whole), `lock` (kernel locks), `cache` (the
-//! store opens), `look` (where it may only be read), `blobs`, `records` (with `sealed`, their checksum), `reserve` (a miss is the right to write), `makers`, `roots` (with
-//! lists), `hints`, `memo`; then the cache that is shared with others: `signer`, `shared` (as seen from here, by listings: `shelves`), `uploads`, `exchange` (this store and it), `complete` (all of a stage is there), `likeness` (collecting it); then maintenance: `survey` (what is there and what is reached, `by_digest`), `stats`, `verify`, `gc`, `size`.
+//! store opens), `look` (where it may only be read), `blobs`, `records` (with `sealed`, their checksum), `reserve` (a miss is the right to
+//! write), `makers`, `roots` (with lists), `hints`, `memo`; then the cache that is shared with others: `signer`, `shared` (as seen from
+//! here, by listings: `shelves`), `uploads`, `exchange` (this store and it), `complete` (all of a stage is there), `likeness` (collecting
+//! it); then maintenance: `survey` (what is there and what is reached, `by_digest`), `stats`, `verify`, `gc`, `size`.
 
 mod blobs;
 mod by_digest;
