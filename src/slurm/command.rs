@@ -17,27 +17,32 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const TICK: Duration = Duration::from_millis(5);
 /// The longest answer that is taken: a line for each of some million tasks.
 const LONGEST_ANSWER_BYTES: u64 = 256 << 20;
-/// What Slurm says where the same call may succeed later. Of a queue that is full it says that a limit on jobs is reached; of a job that is
-/// larger than it may ever be it says much the same in other words.
-const PASSING: [&str; 18] = [
+/// What Slurm says where the same call may succeed later: its own words for a controller that is not there or dies while it is asked
+/// (`src/common/slurm_errno.c`), the system's for the same, and those of a queue that is full. Of that it says that a limit on jobs is
+/// reached; of a job that is larger than it may ever be it says much the same in other words.
+const PASSING: [&str; 22] = [
     "unable to contact slurm controller",
     "unable to contact the slurm controller",
+    "communication connection failure",
+    "communications connection failure",
+    "communication shutdown failure",
+    "zero bytes were transmitted",
+    "header lengths are longer than data received",
     "socket timed out",
+    "in standby",
+    "send failure",
+    "receive failure",
     "connection refused",
     "connection timed out",
     "connection reset",
+    "transport endpoint is not connected",
     "broken pipe",
-    "send failure",
-    "receive failure",
-    "communication connection failure",
-    "communications connection failure",
-    "zero bytes were transmitted",
-    "backup controller",
+    "no route to host",
+    "network is unreachable",
     "resource temporarily unavailable",
     "temporarily unable to accept job",
     "maxsubmitjob",
     "grpsubmitjob",
-    "slurmctld is in standby",
 ];
 
 /// Why a call gave no answer.
@@ -255,9 +260,10 @@ mod tests {
         let gone = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)";
         assert_eq!(call(&format!("echo '{gone}' >&2; exit 1")), Err(Error::Passing(format!("`sh`: {gone}"))));
         assert!(matches!(call("exit 3"), Err(Error::Refused(_))));
-        // It died while it was asked.
-        let reset = "sbatch: error: Batch job submission failed: Connection reset by peer";
-        assert!(matches!(call(&format!("echo '{reset}' >&2; exit 1")), Err(Error::Passing(_))));
+        for died_while_asked in ["Connection reset by peer", "Zero Bytes were transmitted or received"] {
+            let said = format!("sbatch: error: Batch job submission failed: {died_while_asked}");
+            assert!(matches!(call(&format!("echo '{said}' >&2; exit 1")), Err(Error::Passing(_))), "{said}");
+        }
         let commands = Commands { cancelled: &|| false, waiting: &|_| () };
         let missing = commands.once("no-such-program-of-slurm", &[""; 0]).unwrap_err().to_string();
         assert!(missing.starts_with("there is no `no-such-program-of-slurm` here"), "{missing}");
