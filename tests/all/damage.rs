@@ -130,17 +130,17 @@ fn every_file_of_a_small_cache_may_go_be_cut_or_change_and_the_results_stay_righ
     let files = cached(&first.project);
     let of = |folder: &str| files.iter().filter(|path| path.starts_with(Path::new("cache").join(folder))).count();
     assert!(of("blobs") >= 2 && of("records") >= 4 && of("roots") == 1, "{files:?}");
-    let length = |path: &PathBuf| fs::metadata(first.project.path(path.to_str().unwrap())).unwrap().len() as usize;
-    let all = files.iter().flat_map(|path| Damage::all(length(path)).into_iter().map(move |damage| (path, damage)));
-    let all: Vec<_> = all.collect();
-    eprintln!("{} damages", all.len());
     let patients = [first, Patient::new(), Patient::new()];
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for patient in &patients {
             scope.spawn(|| {
-                while let Some((path, damage)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    patient.suffers(path, *damage);
+                while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // A file of the same name is not as long in each: a record says how long its action took.
+                    let length = fs::metadata(patient.project.path(path.to_str().unwrap())).unwrap().len();
+                    let damages = Damage::all(length as usize);
+                    eprintln!("{} damages to {}", damages.len(), path.display());
+                    damages.into_iter().for_each(|damage| patient.suffers(path, damage));
                 }
             });
         }
