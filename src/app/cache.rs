@@ -9,9 +9,11 @@ use super::{Exit, Problem, Streams, export, project, shared};
 use crate::cli::{self, CacheArgs, CacheVerb, GcArgs, RemoteArgs};
 use crate::event::{Event, Sink};
 use crate::remote::WriteBack;
-use crate::report::words;
+use crate::report::{Errand, words};
 use crate::stages;
-use crate::store::{self, Count, GcOptions, GcPlan, GcSort, Likeness, RealDisk, Shared, Size, Stats, Store, Verified};
+use crate::store::{
+    self, Count, GcOptions, GcPlan, GcSort, Left, Likeness, RealDisk, Shared, Size, Stats, Store, Verified,
+};
 
 /// Looks after the cache.
 ///
@@ -24,8 +26,10 @@ pub fn care(args: &CacheArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem
             Ok(Exit::Done)
         }
         CacheVerb::Verify => {
-            let store = open(&root(args)?, Arc::new(ButForDamage(streams.teller())))?;
-            let verified = store.verify()?;
+            let errand = streams.errand();
+            let store = open(&root(args)?, Arc::new(ButForDamage(Arc::clone(&errand) as Arc<dyn Sink>)))?;
+            let verified = store.verify(&|left| errand.tell(|| left_words(left)))?;
+            errand.finish();
             write!(streams.out, "{}", verified_words(&verified, store.is_writable()))?;
             Ok(if verified.damaged.is_empty() { Exit::Done } else { Exit::Machine })
         }
@@ -33,15 +37,23 @@ pub fn care(args: &CacheArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem
         CacheVerb::Gc(gc) => collect(&root(args)?, gc, streams),
         CacheVerb::Push(remote) => {
             root(args)?;
-            let (store, address) = sharing(args, remote, WriteBack::Background, streams)?;
-            shared::push(&store, &address, streams)
+            let errand = streams.errand();
+            let (store, address) = sharing(args, remote, WriteBack::Background, &errand)?;
+            shared::push(&store, &address, &errand, streams)
         }
         CacheVerb::Pull(pull) => {
-            let (store, address) = sharing(args, &pull.remote, WriteBack::Never, streams)?;
-            shared::pull(&store, &address, pull.records, streams)
+            let errand = streams.errand();
+            let (store, address) = sharing(args, &pull.remote, WriteBack::Never, &errand)?;
+            shared::pull(&store, &address, pull.records, &errand, streams)
         }
         CacheVerb::Export(args) => export::export(args, streams),
     }
+}
+
+/// What is left of an errand.
+pub fn left_words(left: Left) -> String {
+    let bytes = left.bytes.map_or_else(String::new, |bytes| format!(", {},", words::bytes(bytes)));
+    format!("{}{bytes} left", words::count(left.items, left.noun))
 }
 
 /// The cache, which must be there.
@@ -59,12 +71,13 @@ fn sharing(
     args: &CacheArgs,
     remote: &RemoteArgs,
     when: WriteBack,
-    streams: &Streams<'_>,
+    errand: &Arc<Errand>,
 ) -> Result<(Store, String), Problem> {
+    let events = || Arc::clone(errand) as Arc<dyn Sink>;
     let root = args.cache.clone().unwrap_or_else(|| here().join("cache"));
     let address = address(remote)?;
-    let store = Store::open(&root, Arc::new(RealDisk), streams.teller())?;
-    Ok((shared::sharing(store, Some(&address), when, streams.teller())?, address))
+    let store = Store::open(&root, Arc::new(RealDisk), events())?;
+    Ok((shared::sharing(store, Some(&address), when, events())?, address))
 }
 
 /// The address of the shared cache, which there must be.
@@ -108,9 +121,13 @@ fn collect_shared(args: &GcArgs, streams: &mut Streams<'_>) -> Result<Exit, Prob
     let remote = args.remote.clone().filter(|address| !address.is_empty());
     let set = cli::remote().map_err(Problem::usage)?;
     let address = address(&RemoteArgs { remote: remote.or(set) })?;
-    let shared = Shared::new(shared::place(&address)?, None, streams.teller());
+    let errand = streams.errand();
+    let events = || Arc::clone(&errand) as Arc<dyn Sink>;
+    let shared = Shared::new(shared::place(&address)?, None, events());
     let cancel = super::run::listen_for_signals()?;
-    let likeness = Likeness::of(shared, &|| cancel.raised(), streams.teller())?;
+    let waiting = |left| errand.tell(|| left_words(left));
+    let likeness = Likeness::of(shared, &|| cancel.raised(), &waiting, events())?;
+    errand.finish();
     let plan = likeness.plan(&options)?;
     settle(&plan, &address, args, streams, || likeness.apply(&plan, &|| cancel.raised()))
 }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use crate::cli::{Cli, Verb};
 use crate::event::Sink;
-use crate::report::{Lines, Manner};
+use crate::report::{Errand, Lines, Manner};
 use crate::{manifest, stages};
 
 /// Where words go.
@@ -45,6 +45,11 @@ impl Streams<'_> {
     /// Tells people of what a verb meets in the cache: damage, or that it waits.
     fn teller(&self) -> Arc<dyn Sink> {
         Arc::new(Lines::new(io::stderr(), Manner { colour: self.coloured, verbose: false }))
+    }
+
+    /// Tells them that too, and how much is left of what may take long.
+    fn errand(&self) -> Arc<Errand> {
+        Arc::new(Errand::new(self.teller(), self.terminal))
     }
 }
 

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::cache::left_words;
 use super::{Exit, Problem, Streams};
 use crate::cli::{self, RemoteArgs};
 use crate::event::Sink;
 use crate::manifest::{Settings, Source};
 use crate::remote::{self, Objects, WriteBack};
-use crate::report::words;
+use crate::report::{Errand, words};
 use crate::store::{Sent, Shared, Signer, Store};
 
 /// The file of a project's settings.
@@ -83,9 +84,10 @@ pub fn left_warning(sent: &Sent, address: &str) -> Option<String> {
 ///
 /// # Errors
 /// A failing disk; a shared cache that cannot be listed.
-pub fn push(store: &Store, address: &str, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
+pub fn push(store: &Store, address: &str, errand: &Errand, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let cancel = super::run::listen_for_signals()?;
-    let sent = store.push(&|| cancel.raised(), &|_| ())?;
+    let sent = store.push(&|| cancel.raised(), &|left| errand.tell(|| left_words(left)))?;
+    errand.finish();
     match (sent_note(&sent, address), left_warning(&sent, address)) {
         (None, None) => {
             writeln!(streams.out, "the shared cache `{address}` has all that is here, by names and lengths")?;
@@ -103,9 +105,16 @@ pub fn push(store: &Store, address: &str, streams: &mut Streams<'_>) -> Result<E
 ///
 /// # Errors
 /// A failing disk; a shared cache that cannot be listed.
-pub fn pull(store: &Store, address: &str, records_only: bool, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
+pub fn pull(
+    store: &Store,
+    address: &str,
+    records_only: bool,
+    errand: &Errand,
+    streams: &mut Streams<'_>,
+) -> Result<Exit, Problem> {
     let cancel = super::run::listen_for_signals()?;
-    let got = store.pull(records_only, &|| cancel.raised(), &|_| ())?;
+    let got = store.pull(records_only, &|| cancel.raised(), &|left| errand.tell(|| left_words(left)))?;
+    errand.finish();
     let (records, blobs) = (words::count(got.records, "record"), words::count(got.blobs, "blob"));
     writeln!(streams.out, "got {records} and {blobs}, {}, from the shared cache `{address}`", words::bytes(got.bytes))?;
     if got.absent > 0 {

@@ -5,8 +5,10 @@
 //! terminal, and whether colours are wanted, it is told; it reads no environment.
 //!
 //! Reading order: `words` (counts, seconds, bytes), `paint` (colours), `narrator` (one event, its lines of words), then the
-//! sinks: `json_lines`, `lines`, `live` (with `pace`, `row` and `terminal`), `fan`, `tally`; and `summary`, the last words of a run.
+//! sinks: `json_lines`, `lines`, `live` (with `pace`, `row` and `terminal`), `errand` (what is left of a long one that is no run), `fan`, `tally`; and
+//! `summary`, the last words of a run.
 
+mod errand;
 mod fan;
 mod json_lines;
 mod lines;
@@ -22,6 +24,7 @@ mod tally;
 mod terminal;
 pub mod words;
 
+pub use errand::Errand;
 pub use fan::Fan;
 pub use json_lines::JsonLines;
 pub use lines::Lines;

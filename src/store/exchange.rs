@@ -1,10 +1,12 @@
 //! The store and a cache that it shares: what is missing here comes from there, what is made here goes there, and all of either at once.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::countdown::{Countdown, Left, Told};
 use super::hints::Hint;
 use super::layout::{files_below, length_of, name_of};
 use super::lock::Patience;
@@ -107,11 +109,11 @@ impl Store {
 
     /// Brings an output's bytes here, if they are to be had; whether they are here then. Two syncs.
     pub(super) fn fetch(&self, output: &Output) -> Result<bool, Error> {
-        self.fetch_and(output, true)
+        self.fetch_among(output, None)
     }
 
-    /// The same, synced or left to a sync of everything.
-    fn fetch_and(&self, output: &Output, synced: bool) -> Result<bool, Error> {
+    /// The same; one among many is told of as it comes, and left to a sync of everything.
+    fn fetch_among(&self, output: &Output, many: Option<&Countdown<'_>>) -> Result<bool, Error> {
         let Some(shared) = self.shared().filter(|_| self.is_writable()) else { return Ok(false) };
         // One at a time fetches it; the others find it.
         let name = format!("fetch-{}", output.digest);
@@ -119,9 +121,13 @@ impl Store {
         if self.contains(output) {
             return Ok(true);
         }
-        let Some(draft) = self.drafts.fill(|file| shared.get_blob(output, file))? else { return Ok(false) };
+        let get = |file: &mut dyn Write| match many {
+            None => shared.get_blob(output, file),
+            Some(countdown) => shared.get_blob(output, &mut Told::new(file, output.length, countdown)),
+        };
+        let Some(draft) = self.drafts.fill(get)? else { return Ok(false) };
         let place = self.layout.blob(&output.digest);
-        if synced {
+        if many.is_none() {
             draft.settle(&place)?;
         } else {
             draft.place(&place)?;
@@ -151,15 +157,16 @@ impl Store {
         shared.keys().map_err(|cause| Error::Shared { address: shared.objects().address().to_owned(), cause })
     }
 
-    /// Puts up everything that is here and not there: records with their blobs, lists, hints, roots.
+    /// Puts up everything that is here and not there: records with their blobs, lists, hints, roots. `waiting` is told what is left.
     ///
     /// # Errors
     /// A disk that cannot be read; a shared cache that cannot be listed.
-    pub fn push(&self, cancelled: &dyn Fn() -> bool, waiting: &dyn Fn(u64)) -> Result<Sent, Error> {
+    pub fn push(&self, cancelled: &dyn Fn() -> bool, waiting: &dyn Fn(Left)) -> Result<Sent, Error> {
         // All that is there is learnt at once.
         self.shared_keys()?;
         self.upload_missing(self.keys()?)?;
-        Ok(self.finish_uploads(cancelled, waiting))
+        let waiting = |items| waiting(Left { items, noun: "record", bytes: None });
+        Ok(self.finish_uploads(cancelled, &waiting))
     }
 
     /// Has put up what is here of these records, their blobs and their lists and is not there; and all hints and roots.
@@ -200,7 +207,7 @@ impl Store {
         }
     }
 
-    /// Brings here every record of the shared cache, and unless `records_only` every blob that records here name. `waiting` is told how much is
+    /// Brings here every record of the shared cache, and unless `records_only` every blob that records here name. `waiting` is told what is
     /// left.
     ///
     /// # Errors
@@ -209,13 +216,14 @@ impl Store {
         &self,
         records_only: bool,
         cancelled: &(dyn Fn() -> bool + Sync),
-        waiting: &(dyn Fn(u64) + Sync),
+        waiting: &(dyn Fn(Left) + Sync),
     ) -> Result<Fetched, Error> {
         let here: BTreeSet<Key> = self.keys()?.into_iter().collect();
         let missing: Vec<Key> = self.shared_keys()?.difference(&here).copied().collect();
-        let records = AtomicU64::new(0);
-        side_by_side(&missing, cancelled, waiting, |key| {
+        let (records, countdown) = (AtomicU64::new(0), Countdown::from(missing.len(), "record", None, waiting));
+        side_by_side(&missing, cancelled, |key| {
             records.fetch_add(u64::from(self.record(key)?.is_some()), Ordering::Relaxed);
+            countdown.done();
             Ok(())
         })?;
         let mut fetched = Fetched { records: records.into_inner(), ..Fetched::default() };
@@ -227,13 +235,16 @@ impl Store {
                 outputs.extend(blobs.filter(|output| !self.contains(output) && met.insert(output.digest)));
             }
             let (blobs, bytes, absent) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-            side_by_side(&outputs, cancelled, waiting, |output| {
-                if self.fetch_and(output, false)? {
+            let length = outputs.iter().map(|output| output.length).sum();
+            let countdown = Countdown::from(outputs.len(), "blob", Some(length), waiting);
+            side_by_side(&outputs, cancelled, |output| {
+                if self.fetch_among(output, Some(&countdown))? {
                     blobs.fetch_add(1, Ordering::Relaxed);
                     bytes.fetch_add(output.length, Ordering::Relaxed);
                 } else {
                     absent.fetch_add(1, Ordering::Relaxed);
                 }
+                countdown.done();
                 Ok(())
             })?;
             fetched = Fetched {

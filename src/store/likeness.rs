@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
 
 use super::cache::Alone;
+use super::countdown::{Countdown, Left};
 use super::layout::{FORMAT, Layout};
 use super::roots::{Root, keys_of};
 use super::shared::Shared;
@@ -67,25 +68,31 @@ struct Learnt {
 }
 
 impl Likeness {
-    /// The likeness of a shared cache, in a folder that is made for it and goes with it.
+    /// The likeness of a shared cache, in a folder that is made for it and goes with it. `waiting` is told what is left to look at.
     ///
     /// # Errors
     /// A shared cache that cannot be read, or in which what studies reach is not known; [`Error::Interrupted`] when cancelled; a failing disk.
-    pub fn of(shared: Shared, cancelled: &(dyn Fn() -> bool + Sync), events: Arc<dyn Sink>) -> Result<Self, Error> {
+    pub fn of(
+        shared: Shared,
+        cancelled: &(dyn Fn() -> bool + Sync),
+        waiting: &(dyn Fn(Left) + Sync),
+        events: Arc<dyn Sink>,
+    ) -> Result<Self, Error> {
         // Nobody else can write to it, or have made it.
         let folder = tempfile::Builder::new().prefix("thalweg-gc-").tempdir();
         let folder = folder.map_err(Error::at("create a folder in", &std::env::temp_dir()))?;
         let store = Store::open_alone(folder.path(), Arc::new(RealDisk), events, cancelled, &|| ())?;
         let (objects, also_named) = (BTreeMap::new(), BTreeSet::new());
         let mut likeness = Self { store, shared, objects, also_named, _folder: folder };
-        likeness.fill(cancelled)?;
+        likeness.fill(cancelled, waiting)?;
         Ok(likeness)
     }
 
-    fn fill(&mut self, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<(), Error> {
+    fn fill(&mut self, cancelled: &(dyn Fn() -> bool + Sync), waiting: &(dyn Fn(Left) + Sync)) -> Result<(), Error> {
         let listed = self.shared.objects().list("").map_err(|cause| self.failed(cause))?;
         let learnt = Mutex::new(Learnt::default());
-        side_by_side(&listed, cancelled, &|_| (), |object| self.learn(object, &learnt))?;
+        let countdown = Countdown::from(listed.len(), "object", None, waiting);
+        side_by_side(&listed, cancelled, |object| self.learn(object, &learnt).map(|()| countdown.done()))?;
         let learnt = learnt.into_inner().unwrap_or_else(PoisonError::into_inner);
         (self.objects, self.also_named) = (learnt.objects, learnt.also_named);
         for (stage, list) in learnt.lists {

@@ -75,7 +75,8 @@ mod tests {
         assert!(!store.is_writable());
         assert_eq!(store.record(&record.key).unwrap(), Some(record));
         assert_eq!(store.read(&blob(1).1).unwrap(), None);
-        let mut named: Vec<PathBuf> = store.verify().unwrap().damaged.into_iter().map(|damage| damage.path).collect();
+        let mut named: Vec<PathBuf> =
+            store.verify(&|_| ()).unwrap().damaged.into_iter().map(|damage| damage.path).collect();
         named.sort();
         assert_eq!(named, [damaged.clone(), root.clone()]);
         assert_eq!(store.stats().unwrap().records.files, 1);

@@ -47,12 +47,13 @@
 //! store opens), `look` (where it may only be read), `blobs`, `records` (with `sealed`, their checksum), `reserve` (a miss is the right to
 //! write), `makers`, `roots` (with lists), `hints`, `memo`; then the cache that is shared with others: `signer`, `shared` (as seen from
 //! here, by listings: `shelves`), `uploads`, `exchange` (this store and it), `complete` (all of a stage is there), `likeness` (collecting
-//! it); then maintenance: `survey` (what is there and what is reached, `by_digest`), `stats`, `verify`, `gc`, `size`.
+//! it); then maintenance (`countdown`: how much is left): `survey` (what is there and what is reached, `by_digest`), `stats`, `verify`, `gc`, `size`.
 
 mod blobs;
 mod by_digest;
 mod cache;
 mod complete;
+mod countdown;
 mod disk;
 mod draft;
 mod error;
@@ -91,6 +92,7 @@ mod sharing;
 mod testing;
 
 pub use cache::{Alone, Store, Workspace};
+pub use countdown::Left;
 pub use disk::{Disk, RealDisk};
 pub use error::{Error, plain};
 pub use exchange::Fetched;

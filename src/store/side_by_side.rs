@@ -8,14 +8,13 @@ use super::Error;
 /// How many at once.
 const AT_ONCE: usize = 8;
 
-/// Does something for each item, until one fails or it is cancelled. `waiting` is told how much is left.
+/// Does something for each item, until one fails or it is cancelled.
 ///
 /// # Errors
 /// The first failure; [`Error::Interrupted`] when cancelled.
 pub(super) fn side_by_side<T: Sync>(
     items: &[T],
     cancelled: &(dyn Fn() -> bool + Sync),
-    waiting: &(dyn Fn(u64) + Sync),
     each: impl Fn(&T) -> Result<(), Error> + Sync,
 ) -> Result<(), Error> {
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -26,7 +25,6 @@ pub(super) fn side_by_side<T: Sync>(
                 while !stop.load(Ordering::Relaxed) {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(at) else { break };
-                    waiting((items.len() - at) as u64);
                     let done = if cancelled() { Err(Error::Interrupted) } else { each(item) };
                     if let Err(error) = done {
                         stop.store(true, Ordering::Relaxed);

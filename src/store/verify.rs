@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::blobs::blob_problem;
 use super::complete::COMPLETE;
+use super::countdown::{Countdown, Left};
 use super::hints::HINTS;
 use super::layout::{files_below, files_in, length_of, name_of, read_file};
 use super::memo::MEMO;
@@ -48,17 +49,19 @@ impl Verified {
 
 impl Store {
     /// Reads every blob and every record, in parallel, and sets aside what is damaged. What goes while it reads is passed over.
+    /// `waiting` is told what is left.
     ///
     /// # Errors
     /// A disk that cannot be read.
-    pub fn verify(&self) -> Result<Verified, Error> {
+    pub fn verify(&self, waiting: &(dyn Fn(Left) + Sync)) -> Result<Verified, Error> {
         let blobs = files_below(&self.layout.blobs())?;
         let records = files_below(&self.layout.records())?;
         let hints = files_below(&self.layout.all_hints())?;
         let of_blobs = blobs.par_iter().map(|path| self.verify_blob(path));
         let of_records = records.par_iter().map(|path| self.verify_record(path));
         let of_hints = hints.par_iter().map(|path| self.verify_sealed(path, HINTS, "damaged hints"));
-        let all = of_blobs.chain(of_records).chain(of_hints);
+        let countdown = Countdown::from(blobs.len() + records.len() + hints.len(), "file", None, waiting);
+        let all = of_blobs.chain(of_records).chain(of_hints).inspect(|_| countdown.done());
         let mut verified = all.try_reduce(Verified::default, |one, other| Ok(Verified::and(one, other)))?;
         verified = verified.and(self.verify_sealed(&self.layout.memo(), MEMO, "damaged memo of files' digests")?);
         for path in files_in(&self.layout.all_complete())? {
@@ -150,7 +153,7 @@ mod tests {
         let stage = stage_of(1, &[]);
         store.write_list(&stage.key, &[]).unwrap();
         commit(&store, &stage);
-        let whole = store.verify().unwrap();
+        let whole = store.verify(&|_| ()).unwrap();
         assert_eq!((whole.blobs, whole.records, whole.damaged.len()), (6, 7, 0));
 
         let layout = &store.layout;
@@ -174,12 +177,13 @@ mod tests {
         // It says nothing of what it reaches without its list.
         damaged.push(layout.record(&stage.key));
         damaged.sort();
-        let named: Vec<PathBuf> = store.verify().unwrap().damaged.into_iter().map(|damage| damage.path).collect();
+        let named: Vec<PathBuf> =
+            store.verify(&|_| ()).unwrap().damaged.into_iter().map(|damage| damage.path).collect();
         assert_eq!(named, damaged);
         let mut told = heard.quarantined();
         told.sort();
         assert_eq!(told, damaged);
-        let rest = store.verify().unwrap();
+        let rest = store.verify(&|_| ()).unwrap();
         assert_eq!((rest.blobs, rest.records, rest.damaged.len()), (5, 5, 0));
     }
 }
