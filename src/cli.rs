@@ -412,6 +412,9 @@ pub struct GcArgs {
     /// In the shared cache rather than here; at an address, or where `thalweg.toml` says.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "")]
     pub remote: Option<String>,
+    /// Keep what was put into the shared cache within so many hours, which a run that goes on may need.
+    #[arg(long, value_name = "HOURS", default_value_t = 24, requires = "remote")]
+    pub grace: u32,
     /// Show the plan and stop.
     #[arg(long)]
     pub dry_run: bool,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Exit, Problem, Streams, export, project, shared};
 use crate::cli::{self, CacheArgs, CacheVerb, GcArgs, RemoteArgs};
@@ -126,7 +127,8 @@ fn collect_shared(args: &GcArgs, streams: &mut Streams<'_>) -> Result<Exit, Prob
     let shared = Shared::new(shared::place(&address)?, None, events());
     let cancel = super::run::listen_for_signals()?;
     let waiting = |left| errand.tell(|| left_words(left));
-    let likeness = Likeness::of(shared, &|| cancel.raised(), &waiting, events())?;
+    let grace = Duration::from_hours(args.grace.into());
+    let likeness = Likeness::of(shared, grace, &|| cancel.raised(), &waiting, events())?;
     errand.finish();
     let plan = likeness.plan(&options)?;
     settle(&plan, &address, args, streams, || likeness.apply(&plan, &|| cancel.raised()))

@@ -160,7 +160,10 @@ impl Objects for Folder {
                     Some(PARTIAL) | None => {}
                     Some(_) if metadata.is_dir() => open.push(path),
                     Some(_) if !metadata.is_file() => {}
-                    Some(name) => listed.push(Listed { name: name.to_owned(), bytes: metadata.len() }),
+                    Some(name) => {
+                        let since = metadata.modified().unwrap_or_else(|_| SystemTime::now());
+                        listed.push(Listed { name: name.to_owned(), bytes: metadata.len(), since });
+                    }
                 }
             }
         }
@@ -211,6 +214,14 @@ mod tests {
         folder.get(name, &mut bytes).unwrap().then_some(bytes)
     }
 
+    fn listed(folder: &Folder, below: &str) -> Vec<(String, u64)> {
+        folder.list(below).unwrap().into_iter().map(|object| (object.name, object.bytes)).collect()
+    }
+
+    fn owned((name, bytes): (&str, u64)) -> (String, u64) {
+        (name.to_owned(), bytes)
+    }
+
     #[test]
     fn objects_are_put_whole_listed_replaced_and_removed() {
         let (_place, folder) = folder();
@@ -219,13 +230,14 @@ mod tests {
             folder.put(name, &mut &bytes[..], bytes.len() as u64).unwrap();
             assert_eq!(got(&folder, name).as_deref(), Some(bytes));
         }
-        let listed = |name: &str, bytes| Listed { name: name.to_owned(), bytes };
-        assert_eq!(folder.list("blobs").unwrap(), [listed("blobs/ab/one", 3), listed("blobs/cd/two", 2)]);
-        assert_eq!(folder.list("blobs/cd").unwrap(), [listed("blobs/cd/two", 2)]);
-        assert_eq!(folder.list("records").unwrap(), []);
+        assert_eq!(listed(&folder, "blobs"), [("blobs/ab/one", 3), ("blobs/cd/two", 2)].map(owned));
+        assert_eq!(listed(&folder, "blobs/cd"), [owned(("blobs/cd/two", 2))]);
+        assert_eq!(listed(&folder, "records"), []);
+        let since = folder.list("blobs").unwrap()[0].since;
+        assert!(SystemTime::now().duration_since(since).is_ok_and(|age| age < Duration::from_mins(10)));
         assert_eq!(got(&folder, "records/ab/one"), None);
         folder.remove(&["blobs/ab/one".to_owned(), "nothing".to_owned()]).unwrap();
-        assert_eq!(folder.list("").unwrap(), [listed("blobs/cd/two", 2)]);
+        assert_eq!(listed(&folder, ""), [owned(("blobs/cd/two", 2))]);
     }
 
     #[test]
@@ -244,7 +256,7 @@ mod tests {
         folder.put("blobs/ab/one", &mut &b"1"[..], 1).unwrap();
         std::os::unix::fs::symlink("..", place.path().join("shared/blobs/round")).unwrap();
         std::os::unix::fs::symlink("one", place.path().join("shared/blobs/ab/two")).unwrap();
-        assert_eq!(folder.list("").unwrap(), [Listed { name: "blobs/ab/one".to_owned(), bytes: 1 }]);
+        assert_eq!(listed(&folder, ""), [owned(("blobs/ab/one", 1))]);
         assert!(matches!(folder.get("blobs/ab/two", &mut Vec::new()), Err(Error::Object(_))));
         assert!(matches!(folder.get("blobs/ab", &mut Vec::new()), Err(Error::Object(_))));
         // Neither is what lies behind a link in the path of an object, or the folder in which objects are written.

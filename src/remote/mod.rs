@@ -11,6 +11,7 @@ mod folder;
 mod s3;
 
 use std::io::{Read, Write};
+use std::time::SystemTime;
 
 pub use address::{NONE, check, may_hold_secret, open};
 
@@ -47,6 +48,8 @@ pub struct Listed {
     pub name: String,
     /// How many bytes it has.
     pub bytes: u64,
+    /// When it was put there, by that place's clock.
+    pub since: SystemTime,
 }
 
 /// Why something could not be done there. The text holds no credentials.

@@ -139,8 +139,10 @@ impl Objects for Bucket {
             let name = name.strip_prefix(&self.prefix)?;
             Some(name.strip_prefix('/').unwrap_or(name).to_owned())
         };
-        let listed =
-            |meta: object_store::ObjectMeta| Some(Listed { name: strip(meta.location.as_ref())?, bytes: meta.size });
+        let listed = |meta: object_store::ObjectMeta| {
+            let name = strip(meta.location.as_ref())?;
+            Some(Listed { name, bytes: meta.size, since: meta.last_modified.into() })
+        };
         let mut listed: Vec<Listed> = all.into_iter().filter_map(listed).collect();
         listed.sort();
         Ok(listed)

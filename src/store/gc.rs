@@ -37,7 +37,9 @@ pub struct GcOptions {
     /// Whether blobs that a root reaches may go too.
     pub reached: bool,
     /// Blobs that stay whatever is known of them.
-    pub spared: BTreeSet<Digest>,
+    pub spared_blobs: BTreeSet<Digest>,
+    /// Records that count as reached.
+    pub spared_records: BTreeSet<Key>,
 }
 
 /// What sort of file goes.
@@ -91,7 +93,7 @@ impl Store {
     /// [`Error::ReachUnknown`] where a root, or the record or the list of a stage that it names, is damaged or gone; a disk that cannot be
     /// read.
     pub fn plan_gc(&self, options: &GcOptions) -> Result<GcPlan, Error> {
-        let survey = Survey::of(self)?;
+        let survey = Survey::of(self, &options.spared_records)?;
         if let Some((root, why)) = survey.doubts.first().cloned() {
             return Err(Error::ReachUnknown { root, why });
         }
@@ -132,7 +134,7 @@ impl Store {
                 .collect()
         };
         let (kept_blobs, named_blobs) = (named_by(&kept), named_by(&|_| true));
-        let stays = |digest: &Digest| kept_blobs.contains(digest) || options.spared.contains(digest);
+        let stays = |digest: &Digest| kept_blobs.contains(digest) || options.spared_blobs.contains(digest);
         for (digest, bytes) in survey.blobs.iter().filter(|(digest, _)| !stays(digest)) {
             let reached = survey.reached_blobs.contains(digest);
             if reached && !options.reached {

@@ -11,6 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
@@ -37,10 +38,18 @@ pub struct Likeness {
     shared: Shared,
     /// The objects behind each file of the likeness.
     objects: BTreeMap<PathBuf, Vec<String>>,
-    /// Blobs that records name which are not in the likeness.
-    also_named: BTreeSet<Digest>,
+    spared: Spared,
     // Removed last.
     _folder: TempDir,
+}
+
+/// What stays, whatever roots reach.
+#[derive(Default)]
+struct Spared {
+    /// Blobs that were put up lately, or that records name which are not in the likeness.
+    blobs: BTreeSet<Digest>,
+    /// Records that were put up lately.
+    records: BTreeSet<Key>,
 }
 
 /// What a listed object is.
@@ -62,18 +71,20 @@ struct Learnt {
     roots: Vec<(String, String, String, Root)>,
     /// Lists of a stage beside the one that is written.
     lists: Vec<(Key, Vec<Key>)>,
-    also_named: BTreeSet<Digest>,
+    spared: Spared,
     /// Objects that do not say what they should.
     damaged: BTreeMap<PathBuf, String>,
 }
 
 impl Likeness {
-    /// The likeness of a shared cache, in a folder that is made for it and goes with it. `waiting` is told what is left to look at.
+    /// The likeness of a shared cache, in a folder that is made for it and goes with it. What was put up within `grace` will stay: what a run
+    /// that goes on reaches is not known before it ends. `waiting` is told what is left to look at.
     ///
     /// # Errors
     /// A shared cache that cannot be read, or in which what studies reach is not known; [`Error::Interrupted`] when cancelled; a failing disk.
     pub fn of(
         shared: Shared,
+        grace: Duration,
         cancelled: &(dyn Fn() -> bool + Sync),
         waiting: &(dyn Fn(Left) + Sync),
         events: Arc<dyn Sink>,
@@ -82,19 +93,29 @@ impl Likeness {
         let folder = tempfile::Builder::new().prefix("thalweg-gc-").tempdir();
         let folder = folder.map_err(Error::at("create a folder in", &std::env::temp_dir()))?;
         let store = Store::open_alone(folder.path(), Arc::new(RealDisk), events, cancelled, &|| ())?;
-        let (objects, also_named) = (BTreeMap::new(), BTreeSet::new());
-        let mut likeness = Self { store, shared, objects, also_named, _folder: folder };
-        likeness.fill(cancelled, waiting)?;
+        let mut likeness = Self { store, shared, objects: BTreeMap::new(), spared: Spared::default(), _folder: folder };
+        likeness.fill(grace, cancelled, waiting)?;
         Ok(likeness)
     }
 
-    fn fill(&mut self, cancelled: &(dyn Fn() -> bool + Sync), waiting: &(dyn Fn(Left) + Sync)) -> Result<(), Error> {
+    fn fill(
+        &mut self,
+        grace: Duration,
+        cancelled: &(dyn Fn() -> bool + Sync),
+        waiting: &(dyn Fn(Left) + Sync),
+    ) -> Result<(), Error> {
         let listed = self.shared.objects().list("").map_err(|cause| self.failed(cause))?;
         let learnt = Mutex::new(Learnt::default());
         let countdown = Countdown::from(listed.len(), "object", None, waiting);
-        side_by_side(&listed, cancelled, |object| self.learn(object, &learnt).map(|()| countdown.done()))?;
+        let now = SystemTime::now();
+        let is_recent = |object: &Listed| now.duration_since(object.since).map_or(!grace.is_zero(), |age| age < grace);
+        side_by_side(&listed, cancelled, |object| {
+            self.learn(object, is_recent(object), &learnt)?;
+            countdown.done();
+            Ok(())
+        })?;
         let learnt = learnt.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (self.objects, self.also_named) = (learnt.objects, learnt.also_named);
+        (self.objects, self.spared) = (learnt.objects, learnt.spared);
         for (stage, list) in learnt.lists {
             let mut all: BTreeSet<Key> = self.store.read_list(&stage)?.unwrap_or_default().into_iter().collect();
             all.extend(list);
@@ -134,7 +155,7 @@ impl Likeness {
     }
 
     /// Puts what an object says into the likeness.
-    fn learn(&self, Listed { name, bytes }: &Listed, learnt: &Mutex<Learnt>) -> Result<(), Error> {
+    fn learn(&self, Listed { name, bytes, .. }: &Listed, is_recent: bool, learnt: &Mutex<Learnt>) -> Result<(), Error> {
         let layout: &Layout = &self.store.layout;
         let learnt = || learnt.lock().unwrap_or_else(PoisonError::into_inner);
         let text = || self.shared.any_text(name, *bytes).map_err(|cause| self.failed(cause));
@@ -143,6 +164,9 @@ impl Likeness {
             Sort::Blob(digest) => {
                 let path = layout.blob(&digest);
                 write(&path, |path| File::create(path)?.set_len(*bytes))?;
+                if is_recent {
+                    learnt().spared.blobs.insert(digest);
+                }
                 path
             }
             Sort::Record(key) => {
@@ -153,7 +177,10 @@ impl Likeness {
                 };
                 if !write_first(&path, &text)? {
                     let blobs = record.outputs.into_values().filter(|output| output.inline.is_none());
-                    learnt().also_named.extend(blobs.map(|output| output.digest));
+                    learnt().spared.blobs.extend(blobs.map(|output| output.digest));
+                }
+                if is_recent {
+                    learnt().spared.records.insert(key);
                 }
                 path
             }
@@ -186,7 +213,9 @@ impl Likeness {
     /// # Errors
     /// A failing disk.
     pub fn plan(&self, options: &GcOptions) -> Result<GcPlan, Error> {
-        self.store.plan_gc(&GcOptions { spared: self.also_named.clone(), ..options.clone() })
+        let Spared { blobs, records } = &self.spared;
+        let (spared_blobs, spared_records) = (blobs.clone(), records.clone());
+        self.store.plan_gc(&GcOptions { spared_blobs, spared_records, ..options.clone() })
     }
 
     /// Removes it, and says how many bytes that frees.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use super::testing::{Heard, Place, blob, commit, flip, open_listening, record_of, stage_of};
 use super::{Hint, Sent, Shared, Signer, Store};
@@ -81,7 +82,13 @@ impl Objects for Memory {
         let below = format!("{folder}/");
         let objects = self.objects.lock().unwrap();
         let inside = objects.iter().filter(|(name, _)| folder.is_empty() || name.starts_with(&below));
-        Ok(inside.map(|(name, bytes)| Listed { name: name.clone(), bytes: bytes.len() as u64 }).collect())
+        Ok(inside
+            .map(|(name, bytes)| Listed {
+                name: name.clone(),
+                bytes: bytes.len() as u64,
+                since: SystemTime::UNIX_EPOCH,
+            })
+            .collect())
     }
 
     fn remove(&self, names: &[String]) -> Result<(), RemoteError> {

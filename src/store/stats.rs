@@ -1,6 +1,6 @@
 //! How much the cache holds, by kind, and how much of it is reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -62,7 +62,7 @@ impl Store {
     /// # Errors
     /// A disk that cannot be read.
     pub fn stats(&self) -> Result<Stats, Error> {
-        let survey = Survey::of(self)?;
+        let survey = Survey::of(self, &BTreeSet::new())?;
         let mut stats = Stats::default();
         for (_, record) in survey.records.iter() {
             let kinds = if record.level == Level::Action { &mut stats.actions } else { &mut stats.stages };

@@ -79,8 +79,8 @@ impl Surveyed {
 }
 
 impl Survey {
-    /// Reads every record, list and root, and the names and lengths of the blobs.
-    pub(super) fn of(store: &Store) -> Result<Self, Error> {
+    /// Reads every record, list and root, and the names and lengths of the blobs. Beside what roots reach, these records count as reached.
+    pub(super) fn of(store: &Store, spared: &BTreeSet<Key>) -> Result<Self, Error> {
         let folders = entries(&store.layout.records())?;
         let shelves: Vec<Shelf> =
             folders.par_iter().map(|folder| survey_shelf(store, folder)).collect::<Result<_, _>>()?;
@@ -92,7 +92,7 @@ impl Survey {
         let mut survey =
             Self { records: ByDigest::of(records), blobs: blobs(store)?, records_bytes, ..Self::default() };
         survey.find_makers();
-        survey.reach(store)?;
+        survey.reach(store, spared)?;
         // Last, since what is found damaged on the way is set aside.
         survey.quarantined = entries(&store.layout.quarantine())?.into_iter().map(with_length).collect();
         Ok(survey)
@@ -117,8 +117,9 @@ impl Survey {
         self.makers = makers;
     }
 
-    fn reach(&mut self, store: &Store) -> Result<(), Error> {
+    fn reach(&mut self, store: &Store, spared: &BTreeSet<Key>) -> Result<(), Error> {
         let mut is_reached = vec![false; self.records.len()];
+        let mut first = Vec::new();
         for (path, root) in store.all_roots()?.0 {
             self.roots += 1;
             if root.partial {
@@ -129,10 +130,14 @@ impl Survey {
                     self.doubts.push((path.clone(), format!("there is no whole record of its stage `{stage}`")));
                     continue;
                 };
-                is_reached[place] = true;
-                let list = self.records.at(place).list.iter();
-                list.filter_map(|key| self.records.place(key.digest())).for_each(|place| is_reached[place] = true);
+                first.push(place);
             }
+        }
+        first.extend(spared.iter().filter_map(|key| self.records.place(key.digest())));
+        for place in first {
+            is_reached[place] = true;
+            let list = self.records.at(place).list.iter();
+            list.filter_map(|key| self.records.place(key.digest())).for_each(|place| is_reached[place] = true);
         }
         let mut ahead: Vec<usize> = (0..is_reached.len()).filter(|place| is_reached[*place]).collect();
         for place in &ahead {

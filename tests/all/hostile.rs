@@ -78,12 +78,12 @@ fn nothing_is_collected_where_it_is_not_known_what_studies_reach() {
         for damaged in [&b"{}"[..], &bytes[..bytes.len() / 2], b""] {
             fs::write(&path, damaged).unwrap();
             let name = path.file_name().unwrap().to_str().unwrap();
-            project.call(&["cache", "gc", "--remote"]).exits(4).says("is not known, since").says(name);
+            project.call(&["cache", "gc", "--grace", "0", "--remote"]).exits(4).says("is not known, since").says(name);
             assert_eq!(place.objects().len(), all.len());
         }
         fs::write(&path, bytes).unwrap();
     }
-    project.call(&["cache", "gc", "--remote"]).succeeds();
+    project.call(&["cache", "gc", "--grace", "0", "--remote"]).succeeds();
     assert_eq!(place.objects(), all);
 }
 
@@ -101,7 +101,7 @@ fn what_one_signer_reaches_is_not_collected_for_another() {
     let temporary = place.path("temporary");
     fs::create_dir(&temporary).unwrap();
     for _ in 0..4 {
-        let mut command = project.command(&["cache", "gc", "--remote"]);
+        let mut command = project.command(&["cache", "gc", "--grace", "0", "--remote"]);
         Ran::of(&project, &command.env("TMPDIR", &temporary).output().unwrap()).succeeds();
         assert_eq!(place.objects(), before);
     }
@@ -146,7 +146,7 @@ fn what_is_no_file_there_neither_holds_anybody_up_nor_leads_away() {
     user.call(&["cache", "pull"]).succeeds();
     user.run().succeeds();
     assert_eq!(user.read("c.txt").trim(), "3004");
-    project.call(&["cache", "gc", "--remote", "--all"]);
+    project.call(&["cache", "gc", "--grace", "0", "--remote", "--all"]);
     assert_eq!(fs::read_to_string(elsewhere.join("precious")).unwrap(), "mine");
 }
 
@@ -155,7 +155,7 @@ fn looking_makes_no_folder_and_one_that_is_not_mounted_is_not_filled() {
     let place = Place::new();
     let project = place.project();
     project.call(&["plan", "study.toml"]).succeeds();
-    project.call(&["cache", "gc", "--remote", "--dry-run"]);
+    project.call(&["cache", "gc", "--grace", "0", "--remote", "--dry-run"]);
     assert!(!place.shared().exists());
     let address = format!("file://{}", place.path("not-mounted/shared").display());
     project.run_with(&["--remote", &address]).succeeds().says("cannot be used");

@@ -1,8 +1,9 @@
 //! A cache that two projects share: what one made the other finds, and neither believes what it has not verified.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::project::{Project, Ran};
 
@@ -280,25 +281,40 @@ fn everything_can_be_put_up_got_and_collected_by_hand() {
     assert_eq!(place.commands(), 3);
 
     let before = place.objects();
-    second.call(&["cache", "gc", "--remote"]).succeeds();
+    second.call(&["cache", "gc", "--grace", "0", "--remote"]).succeeds();
     assert_eq!(place.objects(), before, "everything is reached");
     // A study that no longer has its last stages reaches less.
     let manifest = first.read("study.toml");
     first.file("study.toml", manifest.split("[stage.b]").next().unwrap());
     first.run().succeeds();
-    second.call(&["cache", "gc", "--remote", "--dry-run"]).succeeds().says("remove");
+    second.call(&["cache", "gc", "--grace", "0", "--remote", "--dry-run"]).succeeds().says("remove");
     assert_eq!(place.objects().len(), before.len());
     let address = format!("file://{}", place.shared().display());
-    second.call(&["cache", "gc", "--remote", &address, "--max-size", "100MB"]).succeeds();
+    second.call(&["cache", "gc", "--grace", "0", "--remote", &address, "--max-size", "100MB"]).succeeds();
     assert_eq!(place.objects().len(), before.len());
-    second.call(&["cache", "gc", "--remote", &address]).succeeds().says("freed");
+    // What was put up within a day stays, with all that it names, however old that is.
+    let old = |folder: &str| {
+        let yesterday = SystemTime::now() - Duration::from_hours(25);
+        for path in place.objects().keys().filter(|path| path.starts_with(place.shared().join(folder))) {
+            File::options().write(true).open(path).unwrap().set_modified(yesterday).unwrap();
+        }
+    };
+    second.call(&["cache", "gc", "--remote"]).succeeds();
+    old("blobs");
+    second.call(&["cache", "gc", "--remote"]).succeeds();
+    assert_eq!(place.objects().len(), before.len());
+    old("records.1");
+    second.call(&["cache", "gc", "--remote", "--grace", "100"]).succeeds();
+    assert_eq!(place.objects().len(), before.len());
+    second.call(&["cache", "gc", "--remote"]).succeeds().says("freed");
     assert!(place.objects().len() < before.len());
+    second.call(&["cache", "gc", "--grace", "0"]).exits(2).says("--remote");
     place.project().run().succeeds();
     assert_eq!(place.commands(), 5);
 
     let (third, none) = (place.project(), Project::with(STUDY));
     fs::remove_dir_all(place.shared().join("roots.1")).unwrap();
-    third.call(&["cache", "gc", "--remote"]).exits(2).says("no study says what it reaches");
+    third.call(&["cache", "gc", "--grace", "0", "--remote"]).exits(2).says("no study says what it reaches");
     none.call(&["cache", "push"]).exits(2).says("no shared cache is set");
-    none.call(&["cache", "gc", "--remote"]).exits(2).says("no shared cache is set");
+    none.call(&["cache", "gc", "--grace", "0", "--remote"]).exits(2).says("no shared cache is set");
 }

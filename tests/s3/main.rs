@@ -87,8 +87,8 @@ fn what_one_project_made_another_finds_large_and_small() {
         second.call(&["cache", "push"]).succeeds();
         let third = place.project();
         third.call(&["cache", "pull"]).succeeds().says("2 blobs");
-        third.call(&["cache", "gc", "--remote", "--dry-run"]).succeeds();
-        third.call(&["cache", "gc", "--remote", "--reached"]).succeeds().says("freed");
+        third.call(&["cache", "gc", "--grace", "0", "--remote", "--dry-run"]).succeeds();
+        third.call(&["cache", "gc", "--grace", "0", "--remote", "--reached"]).succeeds().says("freed");
         run(&place.project(), &[]).succeeds();
         assert_eq!(place.commands(), 4, "bytes that were collected are made again");
     }
