@@ -140,7 +140,9 @@ fn every_file_of_a_small_cache_may_go_be_cut_or_change_and_the_results_stay_righ
                     let length = fs::metadata(patient.project.path(path.to_str().unwrap())).unwrap().len();
                     let damages = Damage::all(length as usize);
                     eprintln!("{} damages to {}", damages.len(), path.display());
-                    damages.into_iter().for_each(|damage| patient.suffers(path, damage));
+                    for damage in damages {
+                        patient.suffers(path, damage);
+                    }
                 }
             });
         }
