@@ -13,6 +13,15 @@ use crate::key::{Digest, Output};
 
 const MISFIT: &str = "the blob's bytes do not fit its digest";
 
+/// How records get their names.
+#[derive(Clone, Copy)]
+pub(super) enum Landing {
+    /// Only those that nothing has.
+    Beside,
+    /// Also from what has them.
+    Over,
+}
+
 /// Files that are to reach their places together, blobs before the records that name them.
 #[derive(Default)]
 pub(super) struct Batch<'s> {
@@ -43,7 +52,7 @@ impl Store {
     pub fn put_all(&self, outputs: &[(String, Vec<u8>)]) -> Result<BTreeMap<String, Output>, Error> {
         let mut drafts = Batch::default();
         let named = self.draft_all(outputs, &mut drafts)?;
-        self.settle_all(drafts)?;
+        self.settle_all(drafts, Landing::Beside)?;
         Ok(named)
     }
 
@@ -65,9 +74,9 @@ impl Store {
     }
 
     /// Brings drafts to their places, in their order: two syncs however many they are. One sync of the whole file system was measured
-    /// to take half as long as syncing two files and their folders, and a tenth for forty; for a single file it is no faster. A record takes
-    /// no other's place: the numbers of those that came late are returned.
-    pub(super) fn settle_all(&self, batch: Batch<'_>) -> Result<Vec<usize>, Error> {
+    /// to take half as long as syncing two files and their folders, and a tenth for forty; for a single file it is no faster. Of records that
+    /// land beside others the numbers of those that came late are returned.
+    pub(super) fn settle_all(&self, batch: Batch<'_>, landing: Landing) -> Result<Vec<usize>, Error> {
         let Batch { blobs, records, .. } = batch;
         let together = blobs.len() + records.len() > 1;
         if together {
@@ -77,8 +86,12 @@ impl Store {
             if together { draft.place(&to)? } else { draft.settle(&to)? }
         }
         let mut late = Vec::new();
+        let land = |draft: Draft<'_>, to: &Path| match landing {
+            Landing::Beside => draft.land(to),
+            Landing::Over => draft.place(to).map(|()| true),
+        };
         for (i, (to, draft)) in records.into_iter().enumerate() {
-            let landed = if together { draft.land(&to)? } else { draft.settle_by(&to, Draft::land)? };
+            let landed = if together { land(draft, &to)? } else { draft.settle_by(&to, land)? };
             late.extend((!landed).then_some(i));
         }
         if together {

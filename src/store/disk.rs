@@ -5,6 +5,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+/// What file systems say that give no file a second name, or no further one.
+pub(super) const NO_LINKS: [io::ErrorKind; 4] = [
+    io::ErrorKind::Unsupported,
+    io::ErrorKind::PermissionDenied,
+    io::ErrorKind::CrossesDevices,
+    io::ErrorKind::TooManyLinks,
+];
+
 /// What the store does to a disk. Every operation's own form is the real one; a test's double overrides what it wants to fail.
 ///
 /// Errors are the system's; the store adds path and operation.

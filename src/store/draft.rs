@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::disk::NO_LINKS;
 use super::layout::{Layout, entries, file_name, name_of};
 use super::lock::{Patience, has_no_locks, lock_until};
 use super::{Disk, Error};
@@ -189,10 +190,13 @@ impl Draft<'_> {
             self.drafts.disk.create_folder(folder).map_err(Error::at("create folder", folder))?;
         }
         match self.drafts.disk.link(&self.path, to) {
+            // A folder is set aside. Some file systems have no second names; some give a symbolic link for one, which leads to nothing soon.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !to.is_dir() => Ok(false),
-            // A folder is set aside; and some file systems have no second names.
-            Err(error) if is_no_link(&error) => self.place(to).map(|()| true),
-            linked => linked.map_err(Error::at("write", to)).map(|()| true),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !NO_LINKS.contains(&error.kind()) => {
+                Err(Error::at("write", to)(error))
+            }
+            Ok(()) if !to.is_symlink() => Ok(true),
+            Ok(()) | Err(_) => self.place(to).map(|()| true),
         }
     }
 
@@ -215,12 +219,6 @@ impl Draft<'_> {
         above.map_or(Ok(()), |folder| drafts.sync_folder_of(&folder))?;
         Ok(taken)
     }
-}
-
-/// Whether a second name could not be given for another reason than the disk's.
-fn is_no_link(error: &io::Error) -> bool {
-    use io::ErrorKind::{AlreadyExists, PermissionDenied, TooManyLinks, Unsupported};
-    matches!(error.kind(), AlreadyExists | PermissionDenied | TooManyLinks | Unsupported)
 }
 
 impl Drop for Draft<'_> {

@@ -15,16 +15,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::disk::NO_LINKS;
 use super::layout::Layout;
 use super::{Disk, Error};
 
-/// What file systems say that give no file a second name, or no further one.
-const NO_LINKS: [io::ErrorKind; 4] = [
-    io::ErrorKind::Unsupported,
-    io::ErrorKind::PermissionDenied,
-    io::ErrorKind::CrossesDevices,
-    io::ErrorKind::TooManyLinks,
-];
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::{fs, io};
 
 use super::testing::{Heard, Place, blob, record_of};
-use super::{Disk, Error, Lookup, RealDisk, Reservation, Store};
+use super::{Disk, Error, Finished, Lookup, RealDisk, Reservation, Store};
 use crate::event::Silent;
 use crate::key::{Key, Record};
 
@@ -30,7 +30,7 @@ impl Disk for NoLocks {
     }
 
     fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
-        Err(io::Error::from(io::ErrorKind::Unsupported))
+        Err(io::Error::from(io::ErrorKind::CrossesDevices))
     }
 }
 
@@ -59,14 +59,15 @@ fn where_locks_do_not_exclude_the_record_that_lands_first_counts_and_others_are_
 }
 
 /// A disk on which another's record gets its place just before ours would, while both hold the key's reservation.
-struct Raced(Mutex<Option<Vec<u8>>>);
+struct Raced(Mutex<Vec<(Key, Vec<u8>)>>);
 
 impl Disk for Raced {
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if to.to_str().is_some_and(|to| to.contains("/records/"))
-            && let Some(bytes) = self.0.lock().unwrap().take()
-        {
-            fs::write(to, bytes)?;
+        let mut theirs = self.0.lock().unwrap();
+        // A lock has the same name.
+        let is_place = |key: &Key| to.ends_with(key.to_string()) && to.iter().any(|folder| folder == "records");
+        if let Some(at) = theirs.iter().position(|(key, _)| is_place(key)) {
+            fs::write(to, theirs.remove(at).1)?;
         }
         RealDisk.link(from, to)
     }
@@ -88,7 +89,7 @@ fn a_record_that_lands_between_our_look_and_our_landing_is_not_replaced() {
             let mut first = record_of(1, &[("theta", &other)]);
             first.context.seconds = 7.0;
             let place = Place::new();
-            let disk = Arc::new(Raced(Mutex::new(Some(first.encode()))));
+            let disk = Arc::new(Raced(Mutex::new(vec![(first.key, first.encode())])));
             let store = Store::open(place.path(), disk, Arc::new(Silent)).unwrap();
             let outputs = [("theta".to_owned(), bytes)];
             let committed =
@@ -100,4 +101,74 @@ fn a_record_that_lands_between_our_look_and_our_landing_is_not_replaced() {
             assert_eq!(store.record(&first.key).unwrap(), Some(first));
         }
     }
+}
+
+#[test]
+fn in_a_group_each_is_compared_with_the_one_that_came_before_it() {
+    let bytes = |seed: u64| seed.to_string().into_bytes();
+    let ours = |seed| record_of(seed, &[("loss", &bytes(seed))]);
+    for (diverges, theirs) in [(false, bytes(2)), (true, b"other".to_vec())] {
+        let mut first = record_of(2, &[("loss", &theirs)]);
+        first.context.seconds = 7.0;
+        let place = Place::new();
+        let disk = Arc::new(Raced(Mutex::new(vec![(first.key, first.encode())])));
+        let store = Store::open(place.path(), disk, Arc::new(Silent)).unwrap();
+        let outputs: Vec<_> = (1..4).map(|seed| [("loss".to_owned(), bytes(seed))]).collect();
+        let mut group = Vec::new();
+        for (seed, outputs) in (1..4).zip(&outputs) {
+            let make = move |outputs| Record { outputs, ..record_of(seed, &[]) };
+            group.push(Finished { reservation: reserve(&store, &ours(seed).key), outputs, make });
+        }
+        match store.commit_all(group) {
+            Ok(records) => assert_eq!((diverges, records), (false, vec![ours(1), first.clone(), ours(3)])),
+            Err(Error::Diverged { key, .. }) => assert!(diverges && key == first.key),
+            Err(error) => panic!("{error}"),
+        }
+        for record in [&ours(1), &first, &ours(3)] {
+            assert_eq!(store.record(&record.key).unwrap().as_ref(), Some(record));
+        }
+    }
+}
+
+#[test]
+fn what_has_a_records_name_and_cannot_be_read_as_one_loses_it() {
+    let ours = record_of(1, &[("loss", b"0.5")]);
+    let foreign = |number| String::from_utf8(ours.encode()).unwrap().replacen("thalweg-record 1", number, 1);
+    for of_unknown_formats in [false, true] {
+        let place = Place::new();
+        let store = Store::open(place.path(), Arc::new(RealDisk), Arc::new(Silent)).unwrap();
+        let (path, beside) = (store.layout.record(&ours.key), store.layout.record_beside(&ours.key));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if of_unknown_formats {
+            fs::write(&path, foreign("thalweg-record 99")).unwrap();
+            fs::write(&beside, foreign("thalweg-record 98")).unwrap();
+        } else {
+            std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        }
+        let outputs = [("loss".to_owned(), b"0.5".to_vec())];
+        let make = |outputs| Record { outputs, ..record_of(1, &[]) };
+        assert_eq!(reserve(&store, &ours.key).commit_with(&outputs, make).unwrap(), ours);
+        assert_eq!(store.record(&ours.key).unwrap(), Some(ours.clone()));
+    }
+}
+
+/// A disk that gives a symbolic link for a second name.
+struct Symbolic;
+
+impl Disk for Symbolic {
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::os::unix::fs::symlink(from, to)
+    }
+}
+
+#[test]
+fn a_symbolic_link_is_no_second_name() {
+    let ours = record_of(1, &[("loss", b"0.5")]);
+    let place = Place::new();
+    let store = Store::open(place.path(), Arc::new(Symbolic), Arc::new(Silent)).unwrap();
+    let outputs = [("loss".to_owned(), b"0.5".to_vec())];
+    reserve(&store, &ours.key).commit_with(&outputs, |outputs| Record { outputs, ..record_of(1, &[]) }).unwrap();
+    drop(store);
+    let store = Store::open(place.path(), Arc::new(RealDisk), Arc::new(Silent)).unwrap();
+    assert_eq!(store.record(&ours.key).unwrap(), Some(ours));
 }

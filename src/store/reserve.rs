@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
-use super::blobs::Batch;
+use super::blobs::{Batch, Landing};
 use super::lock::{Held, Patience};
 use super::{Error, Store};
-use crate::key::{Digest, Key, Output, Record};
+use crate::key::{Digest, Key, Level, Output, Record};
 
 /// What is known of a key.
 #[derive(Debug)]
@@ -116,6 +116,7 @@ impl Store {
         group: Vec<Finished<'_, '_, F>>,
     ) -> Result<Vec<Record>, Error> {
         let mut batch = Batch::default();
+        // Held until all is there.
         let (mut held, mut records) = (Vec::new(), Vec::new());
         for Finished { reservation, outputs, make } in group {
             let record = make(self.draft_all(outputs, &mut batch)?);
@@ -123,22 +124,27 @@ impl Store {
             held.push(reservation);
             records.push(record);
         }
+        self.land_all(records, batch)
+    }
+
+    /// Brings the blobs of actions to their places and then their records, and returns the records that are there.
+    fn land_all<'s>(&'s self, mut records: Vec<Record>, mut batch: Batch<'s>) -> Result<Vec<Record>, Error> {
         let (mut diverged, mut ahead) = (None, (0..records.len()).collect::<Vec<usize>>());
-        while !ahead.is_empty() {
+        for landing in [Landing::Beside, Landing::Over] {
             let mut drafted = Vec::new();
             for i in ahead {
                 // Where the file system's locks do not exclude, another may have come first: what landed first counts.
                 let (place, landed) = self.landed(&records[i].key)?;
                 if let Some(first) = landed {
                     let made = std::mem::replace(&mut records[i], first);
-                    diverged = self.divergence(&records[i], &made)?.or(diverged);
+                    diverged = diverged.or(self.divergence(&records[i], &made)?);
                 } else {
                     batch.records.push((place, self.drafts.write(&records[i].encode())?));
                     drafted.push(i);
                 }
             }
-            // Who came between the look and the landing is looked at then.
-            let late = self.settle_all(std::mem::take(&mut batch))?;
+            // Who came between the look and the landing is looked at then. What has the name and is no record that anybody could read loses it.
+            let late = self.settle_all(std::mem::take(&mut batch), landing)?;
             ahead = late.into_iter().map(|place| drafted[place]).collect();
         }
         if let Some(error) = diverged {
@@ -180,17 +186,21 @@ impl Reservation<'_> {
         &self.key
     }
 
-    /// Writes the record, whose outputs are already put, and releases the key. Two syncs for an action's, none for a stage's.
+    /// Writes the record, whose outputs are already put, and releases the key. Two syncs for an action's, none for a stage's. Returns the
+    /// record that is there then, which another's is that landed before.
     ///
     /// # Errors
-    /// A failing disk; then there is no record.
+    /// As [`Store::commit_all`].
     ///
     /// # Panics
     /// If the record belongs to another key, which is a bug.
     pub fn commit(self, record: Record) -> Result<Record, Error> {
         assert_eq!(record.key, self.key, "invariant: a reservation commits its own key");
-        self.store.write_record(&record)?;
-        Ok(record)
+        if record.fingerprint.level == Level::Stage {
+            self.store.write_record(&record)?;
+            return Ok(record);
+        }
+        Ok(self.store.land_all(vec![record], Batch::default())?.remove(0))
     }
 
     /// Puts the outputs, has the record made of them, writes it and releases the key: [`Store::commit_all`] of one.
@@ -230,8 +240,8 @@ impl Reservation<'_> {
         if let Some(error) = self.store.divergence(&old, &record)? {
             return Err(error);
         }
-        let new = Box::new(self.commit(record)?);
-        Ok(Remade::Changed { old: Box::new(old), new })
+        self.store.write_record(&record)?;
+        Ok(Remade::Changed { old: Box::new(old), new: Box::new(record) })
     }
 }
 
