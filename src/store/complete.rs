@@ -39,9 +39,8 @@ impl Store {
         if new.is_empty() {
             return Ok(sent);
         }
-        if keys.len() > MANY {
-            self.learn_shared();
-        }
+        // Others may have collected since it was looked at.
+        self.look_again(keys.len() > MANY);
         self.upload_missing(keys)?;
         let more = self.finish_uploads(cancelled, waiting);
         sent.objects += more.objects;

@@ -103,7 +103,15 @@ impl Store {
             let Some(list) = shared.get_list(key) else { return Ok(None) };
             self.place_unsynced(self.drafts.write(&list)?, &self.layout.list(key))?;
         }
-        self.place_unsynced(self.drafts.write(&bytes)?, &self.place_of(key)?)?;
+        let (draft, place) = (self.drafts.write(&bytes)?, self.place_of(key)?);
+        if record.fingerprint.level == Level::Stage {
+            self.place_unsynced(draft, &place)?;
+        } else if draft.land(&place)? {
+            self.unsynced.store(true, Ordering::Relaxed);
+        } else if let (_, Some(first)) = self.landed(key)? {
+            // Made here while this one was on its way.
+            return Ok(Some(first));
+        }
         Ok(Some(record))
     }
 
@@ -119,6 +127,7 @@ impl Store {
         let name = format!("fetch-{}", output.digest);
         let _held = self.locks.take(&name, Patience::UNLIMITED)?;
         if self.contains(output) {
+            many.inspect(|countdown| countdown.passed(output.length));
             return Ok(true);
         }
         let get = |file: &mut dyn Write| match many {
@@ -165,14 +174,14 @@ impl Store {
         // All that is there is learnt at once.
         self.shared_keys()?;
         self.upload_missing(self.keys()?)?;
-        let waiting = |items| waiting(Left { items, noun: "record", bytes: None });
+        let waiting = |items| waiting(Left { items, noun: "upload", bytes: None });
         Ok(self.finish_uploads(cancelled, &waiting))
     }
 
     /// Has put up what is here of these records, their blobs and their lists and is not there; and all hints and roots.
     pub(super) fn upload_missing(&self, keys: impl IntoIterator<Item = Key>) -> Result<(), Error> {
         let Some(Exchange { shared, uploads }) = &self.exchange else { return Ok(()) };
-        for key in keys.into_iter().filter(|key| !uploads.has_put(key)) {
+        for key in keys.into_iter().filter(|key| !uploads.has_put_lately(key)) {
             let (path, Some(record)) = self.landed(&key)? else { continue };
             let mut blobs = record.outputs.values().filter(|output| output.inline.is_none());
             let has = |name: String, path: &Path| length_of(path).is_none_or(|bytes| shared.has_text(&name, bytes));
@@ -200,10 +209,14 @@ impl Store {
         uploads.are_wanted().then(|| Digest::of(name.as_bytes()).short())
     }
 
-    /// Learns at once all that is in the shared cache; where that fails, it is learnt bit by bit.
-    pub(super) fn learn_shared(&self) {
+    /// Believes nothing older than a minute of what is in the shared cache; `at_once`, all is learnt anew. Where that fails, it is learnt bit
+    /// by bit.
+    pub(super) fn look_again(&self, at_once: bool) {
         if let Some(shared) = self.shared() {
-            let _ = shared.ask(|_| shared.keys());
+            shared.forget_old();
+            if at_once {
+                let _ = shared.ask(|_| shared.keys());
+            }
         }
     }
 
@@ -235,7 +248,7 @@ impl Store {
                 outputs.extend(blobs.filter(|output| !self.contains(output) && met.insert(output.digest)));
             }
             let (blobs, bytes, absent) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-            let length = outputs.iter().map(|output| output.length).sum();
+            let length = outputs.iter().fold(0, |sum: u64, output| sum.saturating_add(output.length));
             let countdown = Countdown::from(outputs.len(), "blob", Some(length), waiting);
             side_by_side(&outputs, cancelled, |output| {
                 if self.fetch_among(output, Some(&countdown))? {

@@ -213,6 +213,17 @@ impl Shared {
         Ok(self.shelves.names_below(&records).iter().filter_map(key).collect())
     }
 
+    /// As if nothing had been seen for long.
+    #[cfg(test)]
+    pub(super) fn grow_old(&self) {
+        self.shelves.grow_old();
+    }
+
+    /// Forgets what was seen more than a minute ago.
+    pub(super) fn forget_old(&self) {
+        self.shelves.forget_old();
+    }
+
     /// Whether an object is there, as far as is known, and how many bytes it has.
     pub(super) fn has(&self, name: &str) -> Option<u64> {
         let bytes = self.look(folder_of(name), |names| names.get(name).copied())?;

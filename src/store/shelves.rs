@@ -65,11 +65,22 @@ impl Shelves {
         inside.flat_map(|(_, shelf)| shelf.names.keys().cloned()).collect()
     }
 
+    /// Forgets what was listed too long ago to be believed.
+    pub(super) fn forget_old(&self) {
+        self.lock().retain(|_, shelf| shelf.seen.elapsed() < BELIEVED);
+    }
+
     /// Notes that an object was put up.
     pub(super) fn note(&self, name: &str, bytes: u64) {
         if let Some(shelf) = self.lock().get_mut(folder_of(name)) {
             shelf.names.insert(name.to_owned(), bytes);
         }
+    }
+
+    /// As if nothing had been listed for long.
+    #[cfg(test)]
+    pub(super) fn grow_old(&self) {
+        self.lock().values_mut().for_each(|shelf| shelf.seen -= BELIEVED);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Shelf>> {

@@ -3,12 +3,12 @@
 //! The queue holds keys, not bytes: what is put up is read from this cache when its turn comes, and blobs are digested on the way, so that
 //! damage here does not become damage there.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::hints::Hint;
 use super::layout::{Layout, read_file};
@@ -21,6 +21,8 @@ const AT_ONCE: usize = 4;
 /// How often an object is put up before it is given up; each request has been sent again several times by then.
 const ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// What is younger is collected by nobody who is careful.
+const LATELY: Duration = Duration::from_hours(1);
 /// How often whoever waits asks whether it is still to wait.
 const ASK: Duration = Duration::from_millis(100);
 
@@ -70,7 +72,7 @@ struct Queue {
     closed: bool,
     sent: Sent,
     /// Records that went up, or turned out to be there, with all that they name.
-    put: HashSet<Key>,
+    put: HashMap<Key, Instant>,
     /// Given up while the place did not answer.
     again: Vec<Upload>,
     /// Blobs and roots by name: the record of an action and that of its stage name the same blobs, and of a root's texts the last counts.
@@ -82,9 +84,9 @@ impl Uploads {
         Self { when, work: Arc::new(Work { shared, layout, queue: Mutex::default(), changed: Condvar::new() }) }
     }
 
-    /// Whether a record was put up by this process.
-    pub(super) fn has_put(&self, key: &Key) -> bool {
-        self.work.queue().put.contains(key)
+    /// Whether a record was put up by this process, so lately that nobody will have collected it.
+    pub(super) fn has_put_lately(&self, key: &Key) -> bool {
+        self.work.queue().put.get(key).is_some_and(|since| since.elapsed() < LATELY)
     }
 
     /// Whether anything is to be put up.
@@ -186,7 +188,7 @@ impl Work {
             match result {
                 Ok(sent) => {
                     if let Upload::Record(key) = &upload {
-                        queue.put.insert(*key);
+                        queue.put.insert(*key, Instant::now());
                     }
                     queue.sent.objects += sent.objects;
                     queue.sent.bytes += sent.bytes;
