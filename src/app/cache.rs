@@ -27,9 +27,9 @@ pub fn care(args: &CacheArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem
             Ok(Exit::Done)
         }
         CacheVerb::Verify => {
-            let errand = streams.errand();
+            let (errand, cancel) = (streams.errand(), super::run::listen_for_signals()?);
             let store = open(&root(args)?, Arc::new(ButForDamage(Arc::clone(&errand) as Arc<dyn Sink>)))?;
-            let verified = store.verify(&|left| errand.tell(|| left_words(left)))?;
+            let verified = store.verify(&|| cancel.raised(), &|left| errand.tell(|| left_words(left)))?;
             errand.finish();
             write!(streams.out, "{}", verified_words(&verified, store.is_writable()))?;
             Ok(if verified.damaged.is_empty() { Exit::Done } else { Exit::Machine })
@@ -130,6 +130,10 @@ fn collect_shared(args: &GcArgs, streams: &mut Streams<'_>) -> Result<Exit, Prob
     let grace = Duration::from_hours(args.grace.into());
     let likeness = Likeness::of(shared, grace, &|| cancel.raised(), &waiting, events())?;
     errand.finish();
+    if likeness.recent() > 0 {
+        let (number, hours) = (words::count(likeness.recent(), "object"), words::count(args.grace.into(), "hour"));
+        writeln!(streams.out, "{number} put there within {hours}: they stay, with all that they name (`--grace`)")?;
+    }
     let plan = likeness.plan(&options)?;
     settle(&plan, &address, args, streams, || likeness.apply(&plan, &|| cancel.raised()))
 }
@@ -241,6 +245,8 @@ fn plan_words(plan: &GcPlan, reached: bool) -> String {
     text + match (plan.fits, reached) {
         (true, _) => "\n",
         (false, false) => "; the limit cannot be met without `--reached`\n",
-        (false, true) => "; the limit cannot be met: the rest is what a study's records need, or is kept\n",
+        (false, true) => {
+            "; the limit cannot be met: the rest is what a study's records need, was put there lately, or is kept\n"
+        }
     }
 }

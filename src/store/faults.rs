@@ -142,7 +142,7 @@ fn place() -> Place {
 fn assert_whole(place: &Place, context: &str) {
     let cache = place.path().join("cache");
     let store = Store::open(&cache, Arc::new(RealDisk), Arc::new(Silent)).unwrap();
-    let verified = store.verify(&|_| ()).unwrap();
+    let verified = store.verify(&|| false, &|_| ()).unwrap();
     assert_eq!(verified.damaged, [], "{context}");
     for record in records() {
         if let Some(found) = store.record(&record.key).unwrap() {

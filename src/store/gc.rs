@@ -38,7 +38,7 @@ pub struct GcOptions {
     pub reached: bool,
     /// Blobs that stay whatever is known of them.
     pub spared_blobs: BTreeSet<Digest>,
-    /// Records that count as reached.
+    /// Records that count as reached, and whose blobs stay: outputs and inputs.
     pub spared_records: BTreeSet<Key>,
 }
 
@@ -134,7 +134,8 @@ impl Store {
                 .collect()
         };
         let (kept_blobs, named_blobs) = (named_by(&kept), named_by(&|_| true));
-        let stays = |digest: &Digest| kept_blobs.contains(digest) || options.spared_blobs.contains(digest);
+        let spared = |digest: &Digest| options.spared_blobs.contains(digest) || survey.spared_blobs.contains(digest);
+        let stays = |digest: &Digest| kept_blobs.contains(digest) || spared(digest);
         for (digest, bytes) in survey.blobs.iter().filter(|(digest, _)| !stays(digest)) {
             let reached = survey.reached_blobs.contains(digest);
             if reached && !options.reached {

@@ -7,8 +7,9 @@
 //! there is a record of that key, and a stage's list is that of all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -39,8 +40,9 @@ pub struct Likeness {
     /// The objects behind each file of the likeness.
     objects: BTreeMap<PathBuf, Vec<String>>,
     spared: Spared,
+    recent: u64,
     // Removed last.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What stays, whatever roots reach.
@@ -72,6 +74,7 @@ struct Learnt {
     /// Lists of a stage beside the one that is written.
     lists: Vec<(Key, Vec<Key>)>,
     spared: Spared,
+    recent: u64,
     /// Objects that do not say what they should.
     damaged: BTreeMap<PathBuf, String>,
 }
@@ -90,10 +93,12 @@ impl Likeness {
         events: Arc<dyn Sink>,
     ) -> Result<Self, Error> {
         // Nobody else can write to it, or have made it.
-        let folder = tempfile::Builder::new().prefix("thalweg-gc-").tempdir();
+        let folder =
+            tempfile::Builder::new().prefix("thalweg-gc-").permissions(Permissions::from_mode(0o700)).tempdir();
         let folder = folder.map_err(Error::at("create a folder in", &std::env::temp_dir()))?;
         let store = Store::open_alone(folder.path(), Arc::new(RealDisk), events, cancelled, &|| ())?;
-        let mut likeness = Self { store, shared, objects: BTreeMap::new(), spared: Spared::default(), _folder: folder };
+        let mut likeness =
+            Self { store, shared, objects: BTreeMap::new(), spared: Spared::default(), recent: 0, folder };
         likeness.fill(grace, cancelled, waiting)?;
         Ok(likeness)
     }
@@ -115,7 +120,7 @@ impl Likeness {
             Ok(())
         })?;
         let learnt = learnt.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (self.objects, self.spared) = (learnt.objects, learnt.spared);
+        (self.objects, self.spared, self.recent) = (learnt.objects, learnt.spared, learnt.recent);
         for (stage, list) in learnt.lists {
             let mut all: BTreeSet<Key> = self.store.read_list(&stage)?.unwrap_or_default().into_iter().collect();
             all.extend(list);
@@ -165,7 +170,9 @@ impl Likeness {
                 let path = layout.blob(&digest);
                 write(&path, |path| File::create(path)?.set_len(*bytes))?;
                 if is_recent {
-                    learnt().spared.blobs.insert(digest);
+                    let mut learnt = learnt();
+                    learnt.spared.blobs.insert(digest);
+                    learnt.recent += 1;
                 }
                 path
             }
@@ -180,7 +187,9 @@ impl Likeness {
                     learnt().spared.blobs.extend(blobs.map(|output| output.digest));
                 }
                 if is_recent {
-                    learnt().spared.records.insert(key);
+                    let mut learnt = learnt();
+                    learnt.spared.records.insert(key);
+                    learnt.recent += 1;
                 }
                 path
             }
@@ -206,6 +215,17 @@ impl Likeness {
         };
         learnt().objects.entry(path).or_default().push(name.clone());
         Ok(())
+    }
+
+    /// Where it lies.
+    #[cfg(test)]
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// How many blobs and records were put up lately.
+    pub fn recent(&self) -> u64 {
+        self.recent
     }
 
     /// What would go.

@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(store.record(&record.key).unwrap(), Some(record));
         assert_eq!(store.read(&blob(1).1).unwrap(), None);
         let mut named: Vec<PathBuf> =
-            store.verify(&|_| ()).unwrap().damaged.into_iter().map(|damage| damage.path).collect();
+            store.verify(&|| false, &|_| ()).unwrap().damaged.into_iter().map(|damage| damage.path).collect();
         named.sort();
         assert_eq!(named, [damaged.clone(), root.clone()]);
         assert_eq!(store.stats().unwrap().records.files, 1);

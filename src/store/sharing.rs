@@ -1,14 +1,18 @@
 //! The exchange with a shared cache, over a place in memory that counts what it is asked and fails when it is told to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::testing::{Heard, Place, blob, commit, flip, open_listening, record_of, stage_of};
-use super::{Hint, Sent, Shared, Signer, Store};
-use crate::key::Record;
+use super::{GcOptions, Hint, Likeness, Sent, Shared, Signer, Store};
+use crate::event::Silent;
+use crate::key::{Fingerprint, Key, Record};
 use crate::remote::{Error as RemoteError, Listed, Objects, WriteBack};
 
 /// A place in memory.
@@ -23,6 +27,10 @@ struct Memory {
     failures: AtomicU64,
     put_failures: AtomicU64,
     address: String,
+    /// Objects that were put there now, and not long ago.
+    recent: Mutex<BTreeSet<String>>,
+    /// A file that somebody writes while the next record is on its way.
+    meanwhile: Mutex<Option<(PathBuf, Vec<u8>)>>,
 }
 
 impl Memory {
@@ -60,6 +68,12 @@ impl Objects for Memory {
     fn get(&self, name: &str, to: &mut dyn Write) -> Result<bool, RemoteError> {
         self.gets.fetch_add(1, Ordering::SeqCst);
         self.ask()?;
+        if name.starts_with("records")
+            && let Some((path, bytes)) = self.meanwhile.lock().unwrap().take()
+        {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
         let found = self.objects.lock().unwrap().get(name).cloned();
         let Some(bytes) = found else { return Ok(false) };
         to.write_all(&bytes).map_err(|error| RemoteError::Here(error.to_string()))?;
@@ -80,13 +94,13 @@ impl Objects for Memory {
         self.lists.fetch_add(1, Ordering::SeqCst);
         self.ask()?;
         let below = format!("{folder}/");
-        let objects = self.objects.lock().unwrap();
+        let (objects, recent) = (self.objects.lock().unwrap(), self.recent.lock().unwrap());
         let inside = objects.iter().filter(|(name, _)| folder.is_empty() || name.starts_with(&below));
         Ok(inside
             .map(|(name, bytes)| Listed {
                 name: name.clone(),
                 bytes: bytes.len() as u64,
-                since: SystemTime::UNIX_EPOCH,
+                since: if recent.contains(name) { SystemTime::now() } else { SystemTime::UNIX_EPOCH },
             })
             .collect())
     }
@@ -230,8 +244,7 @@ fn with_a_secret_nothing_unsigned_moved_or_signed_by_others_is_taken() {
     assert!(heard.warnings().is_empty());
     // One of our own records under another's name.
     let four = record_of(4, &[]).key;
-    let name =
-        |key: &crate::key::Key| format!("records.1/{}/{key}.{}", &key.to_string()[..2], Signer::new("ours").name());
+    let name = |key: &Key| format!("records.1/{}/{key}.{}", &key.to_string()[..2], Signer::new("ours").name());
     let moved = memory.objects.lock().unwrap()[&name(&one.key)].clone();
     memory.objects.lock().unwrap().insert(name(&four), moved);
     let (_place, reader, heard) = user(&memory, Some("ours"));
@@ -265,4 +278,72 @@ fn a_stage_is_seen_complete_once_and_then_nobody_is_asked() {
     drop(store);
     let (store, _) = user_at(&place, &elsewhere, None);
     assert_eq!((complete(&store).left, elsewhere.names()), (0, memory.names()));
+}
+
+#[test]
+fn what_others_collected_since_it_was_looked_at_goes_up_again() {
+    let memory = Arc::new(Memory::default());
+    let (_place, store, _) = user(&memory, None);
+    let action = made(&store, 1);
+    let stage = stage_of(1, &[("theta", &blob(1).0)]);
+    store.write_list(&stage.key, &[action.key]).unwrap();
+    commit(&store, &stage);
+    finish(&store);
+    let (_elsewhere, other, _) = user(&memory, None);
+    assert_eq!(other.record(&stage.key).unwrap().as_ref(), Some(&stage));
+    assert!(other.record(&action.key).unwrap().is_some() && other.read(&action.outputs["theta"]).unwrap().is_some());
+    memory.objects.lock().unwrap().clear();
+    other.exchange.as_ref().unwrap().shared.grow_old();
+    assert_eq!(other.complete(&[stage.key], &|| false, &|_| ()).unwrap().objects, 4);
+    assert_eq!(memory.names().len(), 4);
+}
+
+#[test]
+fn a_record_that_is_made_here_while_another_is_on_its_way_is_not_replaced() {
+    let memory = Arc::new(Memory::default());
+    let (_place, store, _) = user(&memory, None);
+    let theirs = made(&store, 1);
+    finish(&store);
+    let (_elsewhere, other, _) = user(&memory, None);
+    let mut ours = theirs.clone();
+    ours.context.seconds = 7.0;
+    *memory.meanwhile.lock().unwrap() = Some((other.layout.record(&ours.key), ours.encode()));
+    for _ in 0..2 {
+        assert_eq!(other.record(&ours.key).unwrap(), Some(ours.clone()));
+    }
+}
+
+#[test]
+fn what_was_put_up_lately_stays_with_all_that_it_names_whatever_is_asked_for() {
+    let memory = Arc::new(Memory::default());
+    let (_place, store, _) = user(&memory, None);
+    // The second was made of what the first made; nobody says what is reached.
+    let (first, old) = (made(&store, 1), made(&store, 3));
+    let (bytes, output) = blob(2);
+    store.put(&bytes).unwrap();
+    let fingerprint = Fingerprint::action("epoch", 1).position("epoch", 2).input("theta", blob(1).1.digest);
+    let outputs = [("theta".to_owned(), output)].into();
+    let second = Record::new(fingerprint, outputs, first.context.clone());
+    commit(&store, &second);
+    finish(&store);
+    let name = |key: &Key| format!("records.1/{}/{key}", &key.to_string()[..2]);
+    memory.recent.lock().unwrap().insert(name(&second.key));
+    let names = |record: &Record, blob: &str| BTreeSet::from([name(&record.key), blob.to_owned()]);
+    let blob_of = |seed| Shared::blob(&blob(seed).1.digest);
+    let day = Duration::from_hours(24);
+    for (grace, asked, expected) in [
+        (day, GcOptions::default(), names(&old, &blob_of(3))),
+        (day, GcOptions { reached: true, max_size_bytes: Some(0), ..GcOptions::default() }, names(&old, &blob_of(3))),
+        (Duration::ZERO, GcOptions::default(), memory.names().into_iter().collect()),
+    ] {
+        let shared = Shared::new(Arc::clone(&memory) as Arc<dyn Objects>, None, Arc::new(Silent));
+        let likeness = Likeness::of(shared, grace, &|| false, &|_| (), Arc::new(Silent)).unwrap();
+        assert_eq!(fs::metadata(likeness.folder()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(likeness.recent(), u64::from(!grace.is_zero()));
+        let before = memory.objects.lock().unwrap().clone();
+        likeness.apply(&likeness.plan(&asked).unwrap(), &|| false).unwrap();
+        let gone = before.keys().filter(|name| !memory.names().contains(name)).cloned().collect::<BTreeSet<_>>();
+        *memory.objects.lock().unwrap() = before;
+        assert_eq!(gone, expected);
+    }
 }

@@ -29,6 +29,8 @@ pub(super) struct Survey {
     pub(super) quarantined: Vec<(PathBuf, u64)>,
     /// Blobs that are outputs of reached records.
     pub(super) reached_blobs: HashSet<Digest>,
+    /// Blobs that spared records, or those of which they are the list, have as outputs or inputs.
+    pub(super) spared_blobs: HashSet<Digest>,
     /// For each blob, the place of the action's record that makes it in the least time a byte.
     pub(super) makers: HashMap<Digest, usize>,
     /// How many profiles of studies have a root.
@@ -117,6 +119,13 @@ impl Survey {
         self.makers = makers;
     }
 
+    /// The places of records, and of those that they list.
+    fn with_lists(&self, places: &[usize]) -> Vec<usize> {
+        let lists = places.iter().flat_map(|place| &self.records.at(*place).list);
+        let listed = lists.filter_map(|key| self.records.place(key.digest()));
+        places.iter().copied().chain(listed).collect()
+    }
+
     fn reach(&mut self, store: &Store, spared: &BTreeSet<Key>) -> Result<(), Error> {
         let mut is_reached = vec![false; self.records.len()];
         let mut first = Vec::new();
@@ -133,12 +142,13 @@ impl Survey {
                 first.push(place);
             }
         }
-        first.extend(spared.iter().filter_map(|key| self.records.place(key.digest())));
-        for place in first {
-            is_reached[place] = true;
-            let list = self.records.at(place).list.iter();
-            list.filter_map(|key| self.records.place(key.digest())).for_each(|place| is_reached[place] = true);
+        let reached = self.with_lists(&first);
+        let spared: Vec<usize> = spared.iter().filter_map(|key| self.records.place(key.digest())).collect();
+        let spared = self.with_lists(&spared);
+        for record in spared.iter().map(|place| self.records.at(*place)) {
+            self.spared_blobs.extend(record.blobs.iter().map(|(digest, _)| digest).chain(&record.inputs));
         }
+        reached.into_iter().chain(spared).for_each(|place| is_reached[place] = true);
         let mut ahead: Vec<usize> = (0..is_reached.len()).filter(|place| is_reached[*place]).collect();
         for place in &ahead {
             self.reached_blobs.extend(self.records.at(*place).blobs.iter().map(|(digest, _)| digest));

@@ -52,12 +52,17 @@ impl Store {
     /// `waiting` is told what is left.
     ///
     /// # Errors
-    /// A disk that cannot be read.
-    pub fn verify(&self, waiting: &(dyn Fn(Left) + Sync)) -> Result<Verified, Error> {
+    /// A disk that cannot be read; [`Error::Interrupted`] when cancelled.
+    pub fn verify(
+        &self,
+        cancelled: &(dyn Fn() -> bool + Sync),
+        waiting: &(dyn Fn(Left) + Sync),
+    ) -> Result<Verified, Error> {
         let blobs = files_below(&self.layout.blobs())?;
         let records = files_below(&self.layout.records())?;
         let hints = files_below(&self.layout.all_hints())?;
-        let of_blobs = blobs.par_iter().map(|path| self.verify_blob(path));
+        let go_on = || if cancelled() { Err(Error::Interrupted) } else { Ok(()) };
+        let of_blobs = blobs.par_iter().map(|path| go_on().and_then(|()| self.verify_blob(path)));
         let of_records = records.par_iter().map(|path| self.verify_record(path));
         let of_hints = hints.par_iter().map(|path| self.verify_sealed(path, HINTS, "damaged hints"));
         let countdown = Countdown::from(blobs.len() + records.len() + hints.len(), "file", None, waiting);
@@ -153,7 +158,7 @@ mod tests {
         let stage = stage_of(1, &[]);
         store.write_list(&stage.key, &[]).unwrap();
         commit(&store, &stage);
-        let whole = store.verify(&|_| ()).unwrap();
+        let whole = store.verify(&|| false, &|_| ()).unwrap();
         assert_eq!((whole.blobs, whole.records, whole.damaged.len()), (6, 7, 0));
 
         let layout = &store.layout;
@@ -178,12 +183,12 @@ mod tests {
         damaged.push(layout.record(&stage.key));
         damaged.sort();
         let named: Vec<PathBuf> =
-            store.verify(&|_| ()).unwrap().damaged.into_iter().map(|damage| damage.path).collect();
+            store.verify(&|| false, &|_| ()).unwrap().damaged.into_iter().map(|damage| damage.path).collect();
         assert_eq!(named, damaged);
         let mut told = heard.quarantined();
         told.sort();
         assert_eq!(told, damaged);
-        let rest = store.verify(&|_| ()).unwrap();
+        let rest = store.verify(&|| false, &|_| ()).unwrap();
         assert_eq!((rest.blobs, rest.records, rest.damaged.len()), (5, 5, 0));
     }
 }
