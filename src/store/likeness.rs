@@ -42,7 +42,7 @@ pub struct Likeness {
     spared: Spared,
     recent: u64,
     // Removed last.
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 /// What stays, whatever roots reach.
@@ -98,7 +98,7 @@ impl Likeness {
         let folder = folder.map_err(Error::at("create a folder in", &std::env::temp_dir()))?;
         let store = Store::open_alone(folder.path(), Arc::new(RealDisk), events, cancelled, &|| ())?;
         let mut likeness =
-            Self { store, shared, objects: BTreeMap::new(), spared: Spared::default(), recent: 0, folder };
+            Self { store, shared, objects: BTreeMap::new(), spared: Spared::default(), recent: 0, _folder: folder };
         likeness.fill(grace, cancelled, waiting)?;
         Ok(likeness)
     }
@@ -220,7 +220,7 @@ impl Likeness {
     /// Where it lies.
     #[cfg(test)]
     pub(super) fn folder(&self) -> &Path {
-        self.folder.path()
+        self.store.root()
     }
 
     /// How many blobs and records were put up lately.
