@@ -16,10 +16,10 @@ const MISFIT: &str = "the blob's bytes do not fit its digest";
 /// How records get their names.
 #[derive(Clone, Copy)]
 pub(super) enum Landing {
-    /// Only those that nothing has.
-    Beside,
+    /// Only names that nothing has.
+    IfFree,
     /// Also from what has them.
-    Over,
+    Anyway,
 }
 
 /// Files that are to reach their places together, blobs before the records that name them.
@@ -52,7 +52,7 @@ impl Store {
     pub fn put_all(&self, outputs: &[(String, Vec<u8>)]) -> Result<BTreeMap<String, Output>, Error> {
         let mut drafts = Batch::default();
         let named = self.draft_all(outputs, &mut drafts)?;
-        self.settle_all(drafts, Landing::Beside)?;
+        self.settle_all(drafts, Landing::IfFree)?;
         Ok(named)
     }
 
@@ -74,8 +74,8 @@ impl Store {
     }
 
     /// Brings drafts to their places, in their order: two syncs however many they are. One sync of the whole file system was measured
-    /// to take half as long as syncing two files and their folders, and a tenth for forty; for a single file it is no faster. Of records that
-    /// land beside others the numbers of those that came late are returned.
+    /// to take half as long as syncing two files and their folders, and a tenth for forty; for a single file it is no faster. Where
+    /// records land only on free names, the numbers of those that came late are returned.
     pub(super) fn settle_all(&self, batch: Batch<'_>, landing: Landing) -> Result<Vec<usize>, Error> {
         let Batch { blobs, records, .. } = batch;
         let together = blobs.len() + records.len() > 1;
@@ -87,8 +87,8 @@ impl Store {
         }
         let mut late = Vec::new();
         let land = |draft: Draft<'_>, to: &Path| match landing {
-            Landing::Beside => draft.land(to),
-            Landing::Over => draft.place(to).map(|()| true),
+            Landing::IfFree => draft.land(to),
+            Landing::Anyway => draft.place(to).map(|()| true),
         };
         for (i, (to, draft)) in records.into_iter().enumerate() {
             let landed = if together { land(draft, &to)? } else { draft.settle_by(&to, land)? };

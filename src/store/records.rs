@@ -39,20 +39,20 @@ impl Store {
 
     /// Where this program's record of `key` belongs: beside its own name where a record of an unknown format has that.
     pub(super) fn place_of(&self, key: &Key) -> Result<PathBuf, Error> {
-        let path = self.layout.record(key);
-        Ok(match self.find(&path, key)? {
-            Found::Unknown => self.layout.record_beside(key),
-            Found::Nothing | Found::Whole(_) => path,
-        })
+        Ok(self.landed(key)?.0)
     }
 
     /// The record of `key` that is here, and where one belongs.
     pub(super) fn landed(&self, key: &Key) -> Result<(PathBuf, Option<Record>), Error> {
-        let path = self.place_of(key)?;
-        match self.find(&path, key)? {
-            Found::Whole(record) => Ok((path, Some(*record))),
-            Found::Nothing | Found::Unknown => Ok((path, None)),
-        }
+        let (path, beside) = (self.layout.record(key), self.layout.record_beside(key));
+        Ok(match self.find(&path, key)? {
+            Found::Whole(record) => (path, Some(*record)),
+            Found::Nothing => (path, None),
+            Found::Unknown => match self.find(&beside, key)? {
+                Found::Whole(record) => (beside, Some(*record)),
+                Found::Nothing | Found::Unknown => (beside, None),
+            },
+        })
     }
 
     fn find(&self, path: &Path, key: &Key) -> Result<Found, Error> {

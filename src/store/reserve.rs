@@ -130,7 +130,7 @@ impl Store {
     /// Brings the blobs of actions to their places and then their records, and returns the records that are there.
     fn land_all<'s>(&'s self, mut records: Vec<Record>, mut batch: Batch<'s>) -> Result<Vec<Record>, Error> {
         let (mut diverged, mut ahead) = (None, (0..records.len()).collect::<Vec<usize>>());
-        for landing in [Landing::Beside, Landing::Over] {
+        for landing in [Landing::IfFree, Landing::Anyway] {
             let mut drafted = Vec::new();
             for i in ahead {
                 // Where the file system's locks do not exclude, another may have come first: what landed first counts.
