@@ -213,7 +213,7 @@ impl Store {
     /// by bit.
     pub(super) fn look_again(&self, at_once: bool) {
         if let Some(shared) = self.shared() {
-            shared.forget_old();
+            shared.shelves.forget_old();
             if at_once {
                 let _ = shared.ask(|_| shared.keys());
             }

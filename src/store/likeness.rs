@@ -40,7 +40,6 @@ pub struct Likeness {
     /// The objects behind each file of the likeness.
     objects: BTreeMap<PathBuf, Vec<String>>,
     spared: Spared,
-    recent: u64,
     // Removed last.
     _folder: TempDir,
 }
@@ -52,6 +51,8 @@ struct Spared {
     blobs: BTreeSet<Digest>,
     /// Records that were put up lately.
     records: BTreeSet<Key>,
+    /// How many blobs and records were put up lately.
+    recent: u64,
 }
 
 /// What a listed object is.
@@ -74,7 +75,6 @@ struct Learnt {
     /// Lists of a stage beside the one that is written.
     lists: Vec<(Key, Vec<Key>)>,
     spared: Spared,
-    recent: u64,
     /// Objects that do not say what they should.
     damaged: BTreeMap<PathBuf, String>,
 }
@@ -97,8 +97,7 @@ impl Likeness {
             tempfile::Builder::new().prefix("thalweg-gc-").permissions(Permissions::from_mode(0o700)).tempdir();
         let folder = folder.map_err(Error::at("create a folder in", &std::env::temp_dir()))?;
         let store = Store::open_alone(folder.path(), Arc::new(RealDisk), events, cancelled, &|| ())?;
-        let mut likeness =
-            Self { store, shared, objects: BTreeMap::new(), spared: Spared::default(), recent: 0, _folder: folder };
+        let mut likeness = Self { store, shared, objects: BTreeMap::new(), spared: Spared::default(), _folder: folder };
         likeness.fill(grace, cancelled, waiting)?;
         Ok(likeness)
     }
@@ -120,7 +119,7 @@ impl Likeness {
             Ok(())
         })?;
         let learnt = learnt.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (self.objects, self.spared, self.recent) = (learnt.objects, learnt.spared, learnt.recent);
+        (self.objects, self.spared) = (learnt.objects, learnt.spared);
         for (stage, list) in learnt.lists {
             let mut all: BTreeSet<Key> = self.store.read_list(&stage)?.unwrap_or_default().into_iter().collect();
             all.extend(list);
@@ -170,9 +169,9 @@ impl Likeness {
                 let path = layout.blob(&digest);
                 write(&path, |path| File::create(path)?.set_len(*bytes))?;
                 if is_recent {
-                    let mut learnt = learnt();
-                    learnt.spared.blobs.insert(digest);
-                    learnt.recent += 1;
+                    let spared = &mut learnt().spared;
+                    spared.blobs.insert(digest);
+                    spared.recent += 1;
                 }
                 path
             }
@@ -187,9 +186,9 @@ impl Likeness {
                     learnt().spared.blobs.extend(blobs.map(|output| output.digest));
                 }
                 if is_recent {
-                    let mut learnt = learnt();
-                    learnt.spared.records.insert(key);
-                    learnt.recent += 1;
+                    let spared = &mut learnt().spared;
+                    spared.records.insert(key);
+                    spared.recent += 1;
                 }
                 path
             }
@@ -225,7 +224,7 @@ impl Likeness {
 
     /// How many blobs and records were put up lately.
     pub fn recent(&self) -> u64 {
-        self.recent
+        self.spared.recent
     }
 
     /// What would go.
@@ -233,7 +232,7 @@ impl Likeness {
     /// # Errors
     /// A failing disk.
     pub fn plan(&self, options: &GcOptions) -> Result<GcPlan, Error> {
-        let Spared { blobs, records } = &self.spared;
+        let Spared { blobs, records, .. } = &self.spared;
         let (spared_blobs, spared_records) = (blobs.clone(), records.clone());
         self.store.plan_gc(&GcOptions { spared_blobs, spared_records, ..options.clone() })
     }

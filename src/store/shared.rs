@@ -39,7 +39,7 @@ pub struct Shared {
     objects: Arc<dyn Objects>,
     signer: Option<Signer>,
     events: Arc<dyn Sink>,
-    shelves: Shelves,
+    pub(super) shelves: Shelves,
     /// Objects that were found not to be what their names say, or could not be had; they are put up anew when they are made anew.
     wrong: Mutex<BTreeSet<String>>,
     outage: Mutex<Option<Outage>>,
@@ -211,17 +211,6 @@ impl Shared {
             stem.parse().ok().filter(|_| taken)
         };
         Ok(self.shelves.names_below(&records).iter().filter_map(key).collect())
-    }
-
-    /// As if nothing had been seen for long.
-    #[cfg(test)]
-    pub(super) fn grow_old(&self) {
-        self.shelves.grow_old();
-    }
-
-    /// Forgets what was seen more than a minute ago.
-    pub(super) fn forget_old(&self) {
-        self.shelves.forget_old();
     }
 
     /// Whether an object is there, as far as is known, and how many bytes it has.

@@ -139,6 +139,15 @@ fn made(store: &Store, seed: u8) -> Record {
     record
 }
 
+/// An action with a blob, and a stage that used it, committed.
+fn action_and_stage(store: &Store) -> (Record, Record) {
+    let action = made(store, 1);
+    let stage = stage_of(1, &[("theta", &blob(1).0)]);
+    store.write_list(&stage.key, &[action.key]).unwrap();
+    commit(store, &stage);
+    (action, stage)
+}
+
 #[test]
 fn a_record_goes_up_after_its_blobs_and_is_found_with_them() {
     let memory = Arc::new(Memory::default());
@@ -256,10 +265,7 @@ fn with_a_secret_nothing_unsigned_moved_or_signed_by_others_is_taken() {
 fn a_stage_is_seen_complete_once_and_then_nobody_is_asked() {
     let memory = Arc::new(Memory::default());
     let (place, store, _) = user(&memory, None);
-    let action = made(&store, 1);
-    let stage = stage_of(1, &[("theta", &blob(1).0)]);
-    store.write_list(&stage.key, &[action.key]).unwrap();
-    commit(&store, &stage);
+    let (action, stage) = action_and_stage(&store);
     let absent = stage_of(2, &[]).key;
     // A hint that a run left here and did not put up, since it was ended.
     let hint = Hint { key: action.key, reached: 3 };
@@ -284,16 +290,13 @@ fn a_stage_is_seen_complete_once_and_then_nobody_is_asked() {
 fn what_others_collected_since_it_was_looked_at_goes_up_again() {
     let memory = Arc::new(Memory::default());
     let (_place, store, _) = user(&memory, None);
-    let action = made(&store, 1);
-    let stage = stage_of(1, &[("theta", &blob(1).0)]);
-    store.write_list(&stage.key, &[action.key]).unwrap();
-    commit(&store, &stage);
+    let (action, stage) = action_and_stage(&store);
     finish(&store);
     let (_elsewhere, other, _) = user(&memory, None);
     assert_eq!(other.record(&stage.key).unwrap().as_ref(), Some(&stage));
     assert!(other.record(&action.key).unwrap().is_some() && other.read(&action.outputs["theta"]).unwrap().is_some());
     memory.objects.lock().unwrap().clear();
-    other.exchange.as_ref().unwrap().shared.grow_old();
+    other.exchange.as_ref().unwrap().shared.shelves.grow_old();
     assert_eq!(other.complete(&[stage.key], &|| false, &|_| ()).unwrap().objects, 4);
     assert_eq!(memory.names().len(), 4);
 }

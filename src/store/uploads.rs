@@ -21,7 +21,7 @@ const AT_ONCE: usize = 4;
 /// How often an object is put up before it is given up; each request has been sent again several times by then.
 const ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// What is younger is collected by nobody who is careful.
+/// What was put up within this is not looked for again: the grace of a collection is usually a day.
 const LATELY: Duration = Duration::from_hours(1);
 /// How often whoever waits asks whether it is still to wait.
 const ASK: Duration = Duration::from_millis(100);

@@ -61,12 +61,17 @@ impl Store {
         let blobs = files_below(&self.layout.blobs())?;
         let records = files_below(&self.layout.records())?;
         let hints = files_below(&self.layout.all_hints())?;
-        let go_on = || if cancelled() { Err(Error::Interrupted) } else { Ok(()) };
-        let of_blobs = blobs.par_iter().map(|path| go_on().and_then(|()| self.verify_blob(path)));
-        let of_records = records.par_iter().map(|path| self.verify_record(path));
-        let of_hints = hints.par_iter().map(|path| self.verify_sealed(path, HINTS, "damaged hints"));
         let countdown = Countdown::from(blobs.len() + records.len() + hints.len(), "file", None, waiting);
-        let all = of_blobs.chain(of_records).chain(of_hints).inspect(|_| countdown.done());
+        let each = |path: &Path, read: &dyn Fn(&Path) -> Result<Verified, Error>| {
+            let verified = if cancelled() { Err(Error::Interrupted) } else { read(path) };
+            countdown.done();
+            verified
+        };
+        let of_blobs = blobs.par_iter().map(|path| each(path, &|path| self.verify_blob(path)));
+        let of_records = records.par_iter().map(|path| each(path, &|path| self.verify_record(path)));
+        let sealed_hints = |path: &Path| self.verify_sealed(path, HINTS, "damaged hints");
+        let of_hints = hints.par_iter().map(|path| each(path, &sealed_hints));
+        let all = of_blobs.chain(of_records).chain(of_hints);
         let mut verified = all.try_reduce(Verified::default, |one, other| Ok(Verified::and(one, other)))?;
         verified = verified.and(self.verify_sealed(&self.layout.memo(), MEMO, "damaged memo of files' digests")?);
         for path in files_in(&self.layout.all_complete())? {
@@ -158,6 +163,7 @@ mod tests {
         let stage = stage_of(1, &[]);
         store.write_list(&stage.key, &[]).unwrap();
         commit(&store, &stage);
+        assert!(matches!(store.verify(&|| true, &|_| ()), Err(Error::Interrupted)));
         let whole = store.verify(&|| false, &|_| ()).unwrap();
         assert_eq!((whole.blobs, whole.records, whole.damaged.len()), (6, 7, 0));
 
