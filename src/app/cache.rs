@@ -6,15 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Exit, Problem, Streams, export, project, shared};
+use super::{Exit, Problem, Streams, export, project, shared, told};
 use crate::cli::{self, CacheArgs, CacheVerb, GcArgs, RemoteArgs};
 use crate::event::{Event, Sink};
 use crate::remote::WriteBack;
 use crate::report::{Errand, words};
 use crate::stages;
-use crate::store::{
-    self, Count, GcOptions, GcPlan, GcSort, Left, Likeness, RealDisk, Shared, Size, Stats, Store, Verified,
-};
+use crate::store::{self, Count, GcOptions, GcPlan, GcSort, Likeness, RealDisk, Shared, Size, Stats, Store, Verified};
 
 /// Looks after the cache.
 ///
@@ -29,7 +27,7 @@ pub fn care(args: &CacheArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem
         CacheVerb::Verify => {
             let (errand, cancel) = (streams.errand(), super::run::listen_for_signals()?);
             let store = open(&root(args)?, Arc::new(ButForDamage(Arc::clone(&errand) as Arc<dyn Sink>)))?;
-            let verified = store.verify(&|| cancel.raised(), &|left| errand.tell(|| left_words(left)))?;
+            let verified = store.verify(&|| cancel.raised(), &told(&errand))?;
             errand.finish();
             write!(streams.out, "{}", verified_words(&verified, store.is_writable()))?;
             Ok(if verified.damaged.is_empty() { Exit::Done } else { Exit::Machine })
@@ -49,12 +47,6 @@ pub fn care(args: &CacheArgs, streams: &mut Streams<'_>) -> Result<Exit, Problem
         }
         CacheVerb::Export(args) => export::export(args, streams),
     }
-}
-
-/// What is left of an errand.
-pub fn left_words(left: Left) -> String {
-    let bytes = left.bytes.map_or_else(String::new, |bytes| format!(", {},", words::bytes(bytes)));
-    format!("{}{bytes} left", words::count(left.items, left.noun))
 }
 
 /// The cache, which must be there.
@@ -126,13 +118,12 @@ fn collect_shared(args: &GcArgs, streams: &mut Streams<'_>) -> Result<Exit, Prob
     let events = || Arc::clone(&errand) as Arc<dyn Sink>;
     let shared = Shared::new(shared::place(&address)?, None, events());
     let cancel = super::run::listen_for_signals()?;
-    let waiting = |left| errand.tell(|| left_words(left));
     let grace = Duration::from_hours(args.grace.into());
-    let likeness = Likeness::of(shared, grace, &|| cancel.raised(), &waiting, events())?;
+    let likeness = Likeness::of(shared, grace, &|| cancel.raised(), &told(&errand), events())?;
     errand.finish();
     if likeness.recent() > 0 {
         let (number, hours) = (words::count(likeness.recent(), "object"), words::count(args.grace.into(), "hour"));
-        writeln!(streams.out, "{number} put there within {hours}: they stay, with all that they name (`--grace`)")?;
+        writeln!(streams.out, "spared by `--grace`: {number} put there within {hours}, and all that is named there")?;
     }
     let plan = likeness.plan(&options)?;
     settle(&plan, &address, args, streams, || likeness.apply(&plan, &|| cancel.raised()))

@@ -26,7 +26,8 @@ use std::sync::Arc;
 
 use crate::cli::{Cli, Verb};
 use crate::event::Sink;
-use crate::report::{Errand, Lines, Manner};
+use crate::report::{Errand, Lines, Manner, words};
+use crate::store::Left;
 use crate::{manifest, stages};
 
 /// Where words go.
@@ -51,6 +52,15 @@ impl Streams<'_> {
     fn errand(&self) -> Arc<Errand> {
         Arc::new(Errand::new(self.teller(), self.terminal))
     }
+}
+
+/// Has an errand tell what is left of it.
+fn told(errand: &Errand) -> impl Fn(Left) + Sync {
+    let say = |Left { items, noun, bytes }| {
+        let bytes = bytes.map_or_else(String::new, |bytes| format!(", {},", words::bytes(bytes)));
+        format!("{}{bytes} left", words::count(items, noun))
+    };
+    move |left| errand.tell(|| say(left))
 }
 
 /// Does what the command line says.

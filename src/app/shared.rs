@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::cache::left_words;
-use super::{Exit, Problem, Streams};
+use super::{Exit, Problem, Streams, told};
 use crate::cli::{self, RemoteArgs};
 use crate::event::Sink;
 use crate::manifest::{Settings, Source};
@@ -86,7 +85,7 @@ pub fn left_warning(sent: &Sent, address: &str) -> Option<String> {
 /// A failing disk; a shared cache that cannot be listed.
 pub fn push(store: &Store, address: &str, errand: &Errand, streams: &mut Streams<'_>) -> Result<Exit, Problem> {
     let cancel = super::run::listen_for_signals()?;
-    let sent = store.push(&|| cancel.raised(), &|left| errand.tell(|| left_words(left)))?;
+    let sent = store.push(&|| cancel.raised(), &told(errand))?;
     errand.finish();
     match (sent_note(&sent, address), left_warning(&sent, address)) {
         (None, None) => {
@@ -113,7 +112,7 @@ pub fn pull(
     streams: &mut Streams<'_>,
 ) -> Result<Exit, Problem> {
     let cancel = super::run::listen_for_signals()?;
-    let got = store.pull(records_only, &|| cancel.raised(), &|left| errand.tell(|| left_words(left)))?;
+    let got = store.pull(records_only, &|| cancel.raised(), &told(errand))?;
     errand.finish();
     let (records, blobs) = (words::count(got.records, "record"), words::count(got.blobs, "blob"));
     writeln!(streams.out, "got {records} and {blobs}, {}, from the shared cache `{address}`", words::bytes(got.bytes))?;

@@ -80,7 +80,8 @@ fn values<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Re
 }
 
 impl Outline {
-    /// The outline of the record that `bytes` hold. Checked as by [`Record::decode`](super::Record::decode), but for whether the ingredients give the key.
+    /// The outline of the record that `bytes` hold. Checked as by [`Record::decode`](super::Record::decode), but for whether the ingredients
+    /// give the key.
     ///
     /// # Errors
     /// As there.

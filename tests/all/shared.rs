@@ -299,7 +299,7 @@ fn everything_can_be_put_up_got_and_collected_by_hand() {
             File::options().write(true).open(path).unwrap().set_modified(yesterday).unwrap();
         }
     };
-    second.call(&["cache", "gc", "--remote"]).succeeds().says("within 24 hours: they stay");
+    second.call(&["cache", "gc", "--remote"]).succeeds().says("put there within 24 hours, and all that is named");
     old("blobs");
     second.call(&["cache", "gc", "--remote"]).succeeds();
     assert_eq!(place.objects().len(), before.len());
